@@ -1,0 +1,73 @@
+# The front door. `make` alone lists what there is. Everything can be interrupted and run again.
+
+PYTHON ?= python3
+JOBS ?= auto
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TO_UNIT_TEST := tests
+export RESEED ?= 0
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup book test lint unit notebooks pages lab serve baselines claims grade bench clean
+
+help: ## list the targets
+	@echo "From Likelihood to Diffusion"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "Python 3.11, 3.12 or 3.13 is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Say make PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv --clear $(VENV)
+	@rm -f $(READY)
+	@echo "Setting up $(VENV): once, a few minutes"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@mkdir -p $(VENV)/share/jupyter/lab/settings && cp course/lab.json $(VENV)/share/jupyter/lab/settings/overrides.json
+	@touch $(READY)
+
+setup: $(READY) ## set up the environment, and nothing else
+
+book: $(READY) ## check the claims, run the chapters, build the book
+	$(BIN)/jupyter-book build . --warningiserror --nitpick --keep-going
+
+test: lint unit notebooks book pages ## run every check
+
+lint: $(READY) ## style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+unit: $(READY) ## the tests of solutions, claims, wrong answers and tools
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --ignore=tests/test_pages.py
+
+notebooks: $(READY) ## run the chapters against their baselines
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 300 tests/notebooks
+
+pages: $(READY) ## open every page of the built book in a browser, with no network
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/test_pages.py
+
+lab: $(READY) ## open the chapters as notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=. book
+
+serve: book ## build the book, then serve it on this machine
+	@echo "The book is at http://127.0.0.1:8000/ (Ctrl-C stops)"
+	@$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html
+
+baselines: $(READY) ## run the chapters and keep what they print as the new baselines
+	$(BIN)/python -m course.baselines $(CHAPTERS)
+
+claims: $(READY) ## check every theorem of the book and print the ledger
+	$(BIN)/python -m course.claims
+
+grade: $(READY) ## grade your own solutions: make grade ATTEMPT=folder
+	@test -n "$(ATTEMPT)" || { echo "Say which folder holds your solutions: make grade ATTEMPT=folder"; exit 2; }
+	@$(BIN)/python -m course.grading "$(ATTEMPT)"
+
+bench: $(READY) ## compare speed side by side with other libraries
+	@test benchmarks/.venv/.ready -nt benchmarks/requirements.txt || { \
+	  $(BIN)/python -m venv --clear --system-site-packages benchmarks/.venv; } 
+	$(BIN)/python -m benchmarks.run --json benchmarks/results.json
+
+clean: ## remove what was built (the environment stays)
+	rm -rf _build

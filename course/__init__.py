@@ -1,0 +1,1 @@
+"""What runs the course: executing, checking and drawing. The chapters' mathematics lives in `solutions`."""
