@@ -1,0 +1,88 @@
+"""Which files a chapter's results rest on, and one digest of them all.
+
+A chapter is executed anew when its cells change, or a module it imports (or one that those import, as long as they
+lie in this repository), or a data file one of them names, or a library whose version can move a number. Nothing else.
+"""
+
+import ast
+import hashlib
+import re
+import sys
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LIBRARIES = ("numpy", "scipy", "torch", "matplotlib", "scikit-learn", "jaxtyping")
+_CODE_CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def chapters(root: Path = ROOT) -> list[str]:
+    """The names of the chapters there are, in alphabetical order: the modules of `solutions` that have a page."""
+    return sorted(
+        p.stem for p in (root / "book").glob("*.md") if (root / "solutions" / p.name).with_suffix(".py").exists()
+    )
+
+
+def code_of(path: Path) -> str:
+    """The Python in a file: all of a module, the code cells of a chapter (without their options and magics)."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".md":
+        return text
+    cells = (re.sub(r"\A---\n.*?^---\n", "", cell, flags=re.MULTILINE | re.DOTALL) for cell in _CODE_CELL.findall(text))
+    return re.sub(r"^(?::|[%!]).*$", "", "\n".join(cells), flags=re.MULTILINE)
+
+
+def _imported(tree: ast.AST, path: Path, root: Path) -> set[Path]:
+    """The files of this repository that the code imports."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = path.relative_to(root).parts[: -node.level] if node.level else ()
+            base = ".".join([*package, *filter(None, [node.module])])
+            names.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
+    files = set()
+    for name in names:
+        stem = root.joinpath(*name.split("."))
+        files.update(f for f in (stem.with_suffix(".py"), stem / "__init__.py") if f.is_file())
+    return files
+
+
+def _read(tree: ast.AST, path: Path) -> set[Path]:
+    """The data files beside the code that it names in a string."""
+    named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    plausible = (name for name in named if re.fullmatch(r"[\w./-]{1,80}\.\w{1,8}", name))
+    return {found for name in plausible if (found := (path.parent / name).resolve()).is_file()}
+
+
+def rests_on(start: Iterable[Path], root: Path = ROOT) -> set[Path]:
+    """`start`, and every file of the repository that these need in order to run."""
+    found, waiting = set(), {path.resolve() for path in start}
+    while waiting:
+        path = waiting.pop()
+        found.add(path)
+        if path.suffix in {".py", ".md"}:
+            tree = ast.parse(code_of(path), filename=str(path))
+            waiting |= (_imported(tree, path, root.resolve()) | _read(tree, path)) - found
+    return found
+
+
+@cache
+def _libraries() -> str:
+    return " ".join([*(f"{name}-{version(name)}" for name in LIBRARIES), f"python-{sys.version_info.minor}"])
+
+
+def digest(files: Iterable[Path]) -> str:
+    """Sixteen hexadecimal digits that change when one of the files, or the version of a library, does."""
+    total = hashlib.sha256(_libraries().encode())
+    for path in sorted(files):
+        total.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()[:16]
+
+
+def digest_of_imports(page: Path, root: Path = ROOT) -> str:
+    """The digest of what a page's code rests on, without the page itself."""
+    return digest(rests_on([page], root) - {page.resolve()})
