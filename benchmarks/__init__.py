@@ -1,0 +1,1 @@
+"""Our functions beside those of the libraries a reader would otherwise use."""

@@ -1,0 +1,1 @@
+"""The rows: one module a chapter; each is found by itself."""
