@@ -1,0 +1,72 @@
+"""What the functions of the course ask of their arguments, and how they say no.
+
+Each check takes arguments by name, so that its message can name them: `positive(variance=-1.0)` raises
+`ValueError: variance must be positive and finite, got -1.0`. Of an array it shows the first entry that will not do.
+"""
+
+from numbers import Integral, Real
+
+import jaxtyping
+import numpy as np
+from numpy import ndarray
+
+Number = Real
+# A number, or an array of numbers; the arrays of one call broadcast against one another.
+Numbers = Number | jaxtyping.Real[ndarray, "*#shape"]
+
+
+def not_nan(**arguments) -> None:
+    """Refuse NaN; ±∞ passes."""
+    _entries(lambda value: ~np.isnan(value), "a number", arguments)
+
+
+def finite(**arguments) -> None:
+    """Refuse NaN and ±∞."""
+    _entries(np.isfinite, "finite", arguments)
+
+
+def positive(**arguments) -> None:
+    """Refuse whatever is not in (0, ∞)."""
+    _entries(lambda value: (value > 0) & np.isfinite(value), "positive and finite", arguments)
+
+
+def fraction(**arguments) -> None:
+    """Refuse whatever is not in [0, 1]."""
+    _entries(lambda value: (value >= 0) & (value <= 1), "between 0 and 1", arguments)
+
+
+def counting_number(**arguments) -> None:
+    """Refuse whatever is not one of 1, 2, 3, ..."""
+    for name, value in arguments.items():
+        _require(isinstance(value, Integral) and value >= 1, name, "a positive integer", value)
+
+
+def rows(**arguments) -> None:
+    """Refuse arrays that are not of shape (n, d), and NaN in them."""
+    for name, value in arguments.items():
+        _require(np.ndim(value) == 2, name, "of shape (n, d)", np.shape(value))
+    not_nan(**arguments)
+
+
+def same_shape(**arguments) -> None:
+    """Refuse arrays whose shapes differ."""
+    shapes = [np.shape(value) for value in arguments.values()]
+    _require(len(set(shapes)) == 1, " and ".join(arguments), "of the same shape", " and ".join(map(str, shapes)))
+
+
+def one_of(options, **arguments) -> None:
+    """Refuse whatever is not among the options."""
+    for name, value in arguments.items():
+        _require(value in options, name, "one of " + ", ".join(map(repr, options)), repr(value))
+
+
+def _entries(holds, allowed, arguments) -> None:
+    for name, value in arguments.items():
+        value = np.asarray(value, dtype=float)
+        wrong = value[~holds(value)]
+        _require(wrong.size == 0, name, allowed, wrong[0] if wrong.size else value)
+
+
+def _require(holds, name, allowed, value) -> None:
+    if not holds:
+        raise ValueError(f"{name} must be {allowed}, got {value}")
