@@ -39,13 +39,13 @@ lint: $(READY) ## style and formatting
 	$(BIN)/ruff format --check .
 
 unit: $(READY) ## the tests of solutions, claims, wrong answers and tools
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --ignore=tests/test_pages.py
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --ignore=tests/test_pages.py
 
 notebooks: $(READY) ## run the chapters against their baselines
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 300 tests/notebooks
 
 pages: $(READY) ## open every page of the built book in a browser, with no network
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/test_pages.py
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/test_pages.py
 
 lab: $(READY) ## open the chapters as notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=. book

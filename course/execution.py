@@ -10,8 +10,10 @@ import os
 import re
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 
 import nbformat
 from jupyter_cache import get_cache
@@ -95,6 +97,16 @@ def _drop_damaged(cache) -> None:
             cache.remove_cache(record.pk)
 
 
+def _end_with_parent() -> None:
+    """In a worker: let a killed build leave no process behind. The kernels watch their worker in the same way."""
+
+    def watch():
+        wait([parent_process().sentinel])
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
 def _execute_one(notebook, folder: str, timeout: int):
     """In a process of its own: run the notebook; return it, the seconds it took, and what went wrong, if anything."""
     result = single_nb_execution(notebook, cwd=folder, timeout=timeout, allow_errors=False)
@@ -112,7 +124,7 @@ def _execute(app, env, docnames) -> None:
     workers = min(len(waiting), os.cpu_count() or 1)
     logger.info(bold(f"executing {len(waiting)} chapter(s), {workers} at a time"))
     cache, failures = get_cache(env.mystnb_config.execution_cache_path), []
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
         jobs = {
             pool.submit(
                 _execute_one, nb, str(Path(env.doc2path(name)).parent), env.mystnb_config.execution_timeout

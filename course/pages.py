@@ -130,8 +130,9 @@ def _short_types(app, what, name, thing, options, signature, returns):
     """Write types as the course speaks of them: a number or an array of numbers, an array and its shape."""
 
     def short(text):
-        text = re.sub(r"\b(?:Real|Float|Int|Bool)\[(?:ndarray|Tensor), '\{?([^'}]*)\}?'\]", r"array(\1)", text or "")
-        return text.replace("Real | array(*#shape)", "numbers").replace("Real", "number") or None
+        text = re.sub(r"~?\w+\.(?=[A-Z])", "", text or "")
+        text = re.sub(r"\b(?:Real|Float|Int|Bool)\[(?:ndarray|Tensor), '\{?([^'}]*)\}?'\]", r"array['\1']", text)
+        return text.replace("Real | array['*#shape']", "numbers").replace("Real", "number") or None
 
     return short(signature), short(returns)
 

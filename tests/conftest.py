@@ -65,6 +65,7 @@ def _row(mark, item, report) -> dict:
         "test": item.nodeid,
         "says": says,
         "outcome": report.outcome,
+        "message": getattr(getattr(report.longrepr, "reprcrash", None), "message", ""),
         "seconds": round(report.duration, 2),
         "statistics": statistics,
     }

@@ -1,0 +1,220 @@
+"""The guards of the house, each broken once on purpose."""
+
+import json
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from course import claims, sources
+from course.baselines import Reading
+from course.prose import scientific
+from course.sources import ROOT
+
+pytestmark = pytest.mark.machinery
+
+
+# How a chapter is compared with its baseline
+
+
+@pytest.mark.parametrize(
+    ("kept", "new"),
+    [
+        ("exact 0.5641895835", "exact 0.5641895838"),
+        ("mean 10.02 ± 0.01", "mean 10.08 ± 0.01"),
+        ("mean 1.2e-06 ± 2.9e-07", "mean 2.6e-06 ± 3.5e-07"),
+        ("n = 10,000 draws", "n = 10,000 draws"),
+        ("[nan, inf]", "[nan, inf]"),
+        ("0.0", "1e-17"),
+    ],
+)
+def test_readings_that_agree(kept, new):
+    assert Reading(kept) == Reading(new)
+
+
+@pytest.mark.parametrize(
+    ("kept", "new"),
+    [
+        ("exact 0.5641895", "exact 0.5641915"),  # moved by more than 1e-6 of itself
+        ("mean 10.02 ± 0.01", "mean 10.10 ± 0.01"),  # more than five combined standard errors
+        ("mean 10.02 ± 0.01", "mean 10.02 ± 0.04"),  # an error four times as large would hide anything
+        ("mean 10.02 ± 0.01", "mean 10.02"),  # the error is gone
+        ("n = 1000000", "n = 1000001"),  # integers are exact
+        ("slope +0.5", "slope -0.5"),
+        ("variance 0.5", "std 0.5"),  # the words are exact
+        ("[1.0, 2.0]", "[1.0, 2.0, 3.0]"),
+        ("0.5", "nan"),
+    ],
+)
+def test_readings_that_disagree(kept, new):
+    assert Reading(kept) != Reading(new)
+    assert Reading(new) != Reading(kept)
+
+
+def test_nbval_uses_these_readings(tmp_path):
+    """A notebook whose number moved by 1e-5 fails under nbval with our comparison; one by 1e-8 passes."""
+    (tmp_path / "conftest.py").write_text((ROOT / "tests/notebooks/conftest.py").read_text())
+    for name, number in [("moved", "0.50001"), ("same", "0.500000001")]:
+        output = {"output_type": "stream", "name": "stdout", "text": "value 0.5\n"}
+        cell = {
+            "cell_type": "code",
+            "execution_count": 1,
+            "id": "a",
+            "metadata": {},
+            "source": f"print('value', {number})",
+            "outputs": [output],
+        }
+        spec = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+        notebook = {"cells": [cell], "metadata": spec, "nbformat": 4, "nbformat_minor": 5}
+        (tmp_path / f"{name}.ipynb").write_text(json.dumps(notebook))
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval",
+        "--nbval-current-env",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-rA",
+        ".",
+    ]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert re.search(r"FAILED moved\.ipynb", run.stdout), run.stdout
+    assert re.search(r"PASSED same\.ipynb", run.stdout), run.stdout
+
+
+# The ledger of claims
+
+
+def house(folder: Path, page: str, test: str) -> Path:
+    """A house with one page and one test module."""
+    for name, text in {
+        "book/x.md": page,
+        "tests/test_x.py": test,
+        "tests/conftest.py": "",
+        "tests/__init__.py": "",
+    }.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(textwrap.dedent(text))
+    (folder / "_toc.yml").write_text("- file: book/x\n")
+    (folder / "pyproject.toml").write_text("")
+    return folder
+
+
+THEOREM = "```{prf:theorem} Title\n:label: thm-a\n\nTwo is two.\n```\n"
+CHECK = "import pytest\n\n@pytest.mark.claim('thm-a')\ndef test_a():\n    assert True\n"
+
+
+def test_a_balanced_ledger(tmp_path):
+    assert claims.mismatches(house(tmp_path, THEOREM, CHECK)) == []
+
+
+@pytest.mark.parametrize(
+    ("page", "test", "complaint"),
+    [
+        (THEOREM, "", "no test checks the claim thm-a"),
+        ("", CHECK, "checks the claim thm-a, which the book does not make"),
+        (THEOREM.replace(":label: thm-a\n", ""), "", "a claim has no label"),
+        (THEOREM * 2, CHECK, "stands on 2 claims"),
+        (THEOREM.replace("```", ":::"), "", "no test checks the claim thm-a"),
+    ],
+)
+def test_an_unbalanced_ledger(tmp_path, page, test, complaint):
+    (sentence,) = claims.mismatches(house(tmp_path, page, test))
+    assert complaint in sentence
+
+
+@pytest.fixture
+def checked_house(tmp_path):
+    """A house in which checks can run."""
+    root = house(tmp_path, THEOREM, CHECK)
+    (root / "tests/conftest.py").write_text((ROOT / "tests/conftest.py").read_text())
+    (root / "tests/honest.py").write_text("performed = []\n")
+    (root / "pyproject.toml").write_text('[tool.pytest.ini_options]\npythonpath = ["."]\nmarkers = ["claim"]\n')
+    return root
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [("assert 2 == 3", "failed"), ("pytest.skip('later')", "skipped"), ("1 / 0", "failed")],
+)
+def test_a_claim_that_was_not_shown_to_hold(checked_house, body, outcome):
+    """A check that fails, breaks or is skipped is a complaint, and is tried again in the next build."""
+    module = checked_house / "tests/test_x.py"
+    module.write_text(CHECK.replace("assert True", body))
+    rows, (complaint,) = claims.ledger(checked_house / "store", checked_house)
+    assert f"thm-a was not shown to hold: tests/test_x.py::test_a {outcome}" in complaint
+    assert [row["outcome"] for row in rows["thm-a"]] == [outcome]
+    assert not list((checked_house / "store").glob("*.json"))
+
+
+def test_checks_that_cannot_run(checked_house):
+    (checked_house / "tests/test_x.py").write_text("import nowhere\n" + CHECK)
+    _, (complaint,) = claims.ledger(checked_house / "store", checked_house)
+    assert "the checks did not run" in complaint
+
+
+def test_a_check_that_held_is_not_run_again(checked_house):
+    for _ in range(2):
+        rows, complaints = claims.ledger(checked_house / "store", checked_house)
+        assert not complaints
+        assert [row["outcome"] for row in rows["thm-a"]] == ["passed"]
+        (kept,) = (checked_house / "store").glob("*.json")
+        kept.write_text(kept.read_text().replace("test_a", "kept"))
+    assert rows["thm-a"][0]["says"] == "kept"
+
+
+# What is executed anew
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A chapter that imports a, which imports b; and c, which nobody needs."""
+    files = {
+        "book/page.md": "---\nkernelspec:\n  x: y\n---\nWords.\n```{code-cell} python3\nfrom solutions import a\n```\n",
+        "solutions/__init__.py": "",
+        "solutions/a.py": "from solutions.b import one\n\nTABLE = 'table.json'\n",
+        "solutions/b.py": "one = 1\n",
+        "solutions/c.py": "from solutions.a import one\n",
+        "solutions/table.json": "{}",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "matters"),
+    [("a.py", True), ("b.py", True), ("__init__.py", True), ("table.json", True), ("c.py", False)],
+)
+def test_a_chapter_rests_on_what_it_imports(repository, file, matters):
+    page = repository / "book/page.md"
+    before = sources.digest_of_imports(page, repository)
+    path = repository / "solutions" / file
+    path.write_text(path.read_text() + "\n")
+    assert (sources.digest_of_imports(page, repository) != before) is matters
+
+
+def test_a_page_does_not_rest_on_itself(repository):
+    """Its cells are part of the cache's key already; its words need no new run."""
+    page = repository / "book/page.md"
+    before = sources.digest_of_imports(page, repository)
+    page.write_text(page.read_text().replace("Words", "Other words"))
+    assert sources.digest_of_imports(page, repository) == before
+
+
+def test_a_version_matters(repository, monkeypatch):
+    page = repository / "book/page.md"
+    before = sources.digest_of_imports(page, repository)
+    monkeypatch.setattr(sources, "_libraries", lambda: "numpy-0.0")
+    assert sources.digest_of_imports(page, repository) != before
+
+
+def test_numbers_as_people_write_them():
+    assert scientific(1.80e-80) == "1.8 × 10⁻⁸⁰"
+    assert scientific(3.2e7, 1) == "3 × 10⁷"
