@@ -5,7 +5,6 @@ JOBS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-TO_UNIT_TEST := tests
 export RESEED ?= 0
 
 .DEFAULT_GOAL := help
@@ -19,7 +18,7 @@ help: ## list the targets
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	  || { echo "Python 3.11, 3.12 or 3.13 is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Say make PYTHON=python3.12"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@rm -f $(READY)
 	@echo "Setting up $(VENV): once, a few minutes"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
@@ -44,7 +43,7 @@ unit: $(READY) ## the tests of solutions, claims, wrong answers and tools
 notebooks: $(READY) ## run the chapters against their baselines
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 300 tests/notebooks
 
-pages: $(READY) ## open every page of the built book in a browser, with no network
+pages: book ## open every page of the book in a browser, with no network
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/test_pages.py
 
 lab: $(READY) ## open the chapters as notebooks in JupyterLab
@@ -65,9 +64,8 @@ grade: $(READY) ## grade your own solutions: make grade ATTEMPT=folder
 	@$(BIN)/python -m course.grading "$(ATTEMPT)"
 
 bench: $(READY) ## compare speed side by side with other libraries
-	@test benchmarks/.venv/.ready -nt benchmarks/requirements.txt || { \
-	  $(BIN)/python -m venv --clear --system-site-packages benchmarks/.venv; } 
-	$(BIN)/python -m benchmarks.run --json benchmarks/results.json
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt -c requirements.txt
+	$(BIN)/python -m benchmarks.run --json _build/benchmarks.json
 
 clean: ## remove what was built (the environment stays)
 	rm -rf _build
