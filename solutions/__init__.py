@@ -1,1 +1,1 @@
-"""The graded implementations of *From Likelihood to Diffusion*: one module a chapter, and the ground floor."""
+"""The graded implementations: one module a chapter, and the ground floor."""

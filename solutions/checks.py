@@ -1,7 +1,8 @@
 """What the functions of the course ask of their arguments, and how they say no.
 
-Each check takes arguments by name, so that its message can name them: `positive(variance=-1.0)` raises
-`ValueError: variance must be positive and finite, got -1.0`. Of an array it shows the first entry that will not do.
+Each check takes arguments by name, so that its message can name them:
+`positive(variance=-1.0)` raises `ValueError: variance must be positive and finite, got
+-1.0`. Of an array it shows the first entry that will not do.
 """
 
 from numbers import Integral, Real
@@ -11,7 +12,7 @@ import numpy as np
 from numpy import ndarray
 
 Number = Real
-# A number, or an array of numbers; the arrays of one call broadcast against one another.
+# A number, or an array; the arrays of one call broadcast against one another.
 Numbers = Number | jaxtyping.Real[ndarray, "*#shape"]
 
 
@@ -27,7 +28,9 @@ def finite(**arguments) -> None:
 
 def positive(**arguments) -> None:
     """Refuse whatever is not in (0, ∞)."""
-    _entries(lambda value: (value > 0) & np.isfinite(value), "positive and finite", arguments)
+    _entries(
+        lambda value: (value > 0) & np.isfinite(value), "positive and finite", arguments
+    )
 
 
 def fraction(**arguments) -> None:
@@ -38,7 +41,12 @@ def fraction(**arguments) -> None:
 def counting_number(**arguments) -> None:
     """Refuse whatever is not one of 1, 2, 3, ..."""
     for name, value in arguments.items():
-        _require(isinstance(value, Integral) and value >= 1, name, "a positive integer", value)
+        _require(
+            isinstance(value, Integral) and value >= 1,
+            name,
+            "a positive integer",
+            value,
+        )
 
 
 def rows(**arguments) -> None:
@@ -51,13 +59,23 @@ def rows(**arguments) -> None:
 def same_shape(**arguments) -> None:
     """Refuse arrays whose shapes differ."""
     shapes = [np.shape(value) for value in arguments.values()]
-    _require(len(set(shapes)) == 1, " and ".join(arguments), "of the same shape", " and ".join(map(str, shapes)))
+    _require(
+        len(set(shapes)) == 1,
+        " and ".join(arguments),
+        "of the same shape",
+        " and ".join(map(str, shapes)),
+    )
 
 
 def one_of(options, **arguments) -> None:
     """Refuse whatever is not among the options."""
     for name, value in arguments.items():
-        _require(value in options, name, "one of " + ", ".join(map(repr, options)), repr(value))
+        _require(
+            value in options,
+            name,
+            "one of " + ", ".join(map(repr, options)),
+            repr(value),
+        )
 
 
 def _entries(holds, allowed, arguments) -> None:

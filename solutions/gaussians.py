@@ -1,7 +1,7 @@
-"""Gaussians on the line: their density, what an affine map does to it, and how to draw from it.
+"""Gaussians on the line: their density, affine maps of them, and how to draw them.
 
-The normal law N(μ, σ²) is written by its mean μ and its *variance* σ²; σ = √σ² is the standard deviation.
-Numbers and NumPy arrays are welcome alike, and broadcast.
+The normal law N(μ, σ²) is written by its mean μ and its *variance* σ²; σ = √σ² is the
+standard deviation. Numbers and NumPy arrays are welcome alike, and broadcast.
 """
 
 import numpy as np
@@ -16,7 +16,8 @@ from solutions.checks import Number, Numbers
 def density(x: Numbers, mean: Numbers = 0.0, variance: Numbers = 1.0) -> Numbers:
     """Return  f(x) = 1/√(2πσ²) exp(−(x−μ)²/(2σ²)),  the density of N(μ, σ²) at x.
 
-    A density, not a probability: at the mean it is above 1 as soon as the variance is below 1/(2π).
+    A density, not a probability: at the mean it is above 1 as soon as the variance is
+    below 1/(2π).
 
     Args:
         x: where; ±∞ is allowed, and has density 0.
@@ -31,8 +32,8 @@ def density(x: Numbers, mean: Numbers = 0.0, variance: Numbers = 1.0) -> Numbers
 def log_density(x: Numbers, mean: Numbers = 0.0, variance: Numbers = 1.0) -> Numbers:
     """Return  log f(x) = −½ (log 2πσ² + (x−μ)²/σ²),  the log of `density`.
 
-    Computed without passing through the density, so that it is finite for x far from the mean, where f(x)
-    itself is too small for a float.
+    Computed without passing through the density, so that it is finite for x far from
+    the mean, where f(x) itself is too small for a float.
 
     Args:
         x: where; ±∞ is allowed, and has log-density −∞.
@@ -64,7 +65,9 @@ def rescale(z: Numbers, mean: Numbers, variance: Numbers) -> Numbers:
     return mean + np.sqrt(variance) * z
 
 
-def draw(rng: Generator, n: int, mean: Number = 0.0, variance: Number = 1.0) -> Float[ndarray, "{n}"]:
+def draw(
+    rng: Generator, n: int, mean: Number = 0.0, variance: Number = 1.0
+) -> Float[ndarray, "{n}"]:
     """Return n independent draws  μ + σz,  z ~ N(0, 1),  from N(μ, σ²).
 
     Args:

@@ -1,6 +1,7 @@
-"""Gaussians in many dimensions: how far from the origin they live, how far from each other, and what lies between.
+"""Gaussians in many dimensions: where they live, how far apart, and what lies between.
 
-Throughout, x ~ N(0, I) in D dimensions. Its norm has the chi law with D degrees of freedom.
+Throughout, x ~ N(0, I) in D dimensions. Its norm has the chi law with D degrees of
+freedom.
 """
 
 import numpy as np
@@ -25,29 +26,38 @@ def norm(x: Real[ndarray, "n d"]) -> Float[ndarray, "n"]:
 
 
 def norm_density(r: Numbers, dimension: int) -> Numbers:
-    """Return  r^{D−1} e^{−r²/2} / (2^{D/2−1} Γ(D/2)),  the density of |x|: the chi law with D degrees of freedom.
+    """Return  r^{D−1} e^{−r²/2} / (2^{D/2−1} Γ(D/2)),  the density of |x|.
+
+    It is the chi law with D degrees of freedom.
 
     Args:
         r: the norm; below 0 the density is 0.
         dimension: D, the number of coordinates.
 
-    Reference: Forbes, Evans, Hastings and Peacock (2011), Statistical Distributions, chapter 11.
+    Reference: Forbes, Evans, Hastings and Peacock (2011), Statistical Distributions,
+    chapter 11.
     """
     return np.exp(norm_log_density(r, dimension))
 
 
 def norm_log_density(r: Numbers, dimension: int) -> Numbers:
-    """Return  (D−1) log r − r²/2 − (D/2−1) log 2 − log Γ(D/2),  the log of `norm_density`.
+    """Return  (D−1) log r − r²/2 − (D/2−1) log 2 − log Γ(D/2),  the log density of |x|.
 
     Args:
-        r: the norm; where the density is 0 (below 0, at ∞, and at 0 for D > 1) its log is −∞.
+        r: the norm; where the density is 0 (below 0, at ∞, and at 0 for D > 1) its log
+            is −∞.
         dimension: D, the number of coordinates.
     """
     checks.not_nan(r=r)
     checks.counting_number(dimension=dimension)
     possible = np.greater_equal(r, 0) & np.less(r, np.inf)
     r = np.where(possible, r, 0.0)
-    log_f = xlogy(dimension - 1, r) - r**2 / 2 - (dimension / 2 - 1) * np.log(2) - gammaln(dimension / 2)
+    log_f = (
+        xlogy(dimension - 1, r)
+        - r**2 / 2
+        - (dimension / 2 - 1) * np.log(2)
+        - gammaln(dimension / 2)
+    )
     return np.where(possible, log_f, -np.inf)[()]
 
 
@@ -58,7 +68,8 @@ def norm_mean(dimension: int) -> float:
         dimension: D, the number of coordinates.
     """
     checks.counting_number(dimension=dimension)
-    return np.sqrt(2) * poch(dimension / 2, 0.5)  # poch(a, ½) = Γ(a+½)/Γ(a), accurate for large a too
+    # poch(a, ½) = Γ(a+½)/Γ(a), accurate for large a too
+    return np.sqrt(2) * poch(dimension / 2, 0.5)
 
 
 def norm_mode(dimension: int) -> float:
@@ -72,10 +83,10 @@ def norm_mode(dimension: int) -> float:
 
 
 def distance_density(t: Numbers, dimension: int) -> Numbers:
-    """Return  t^{D−1} e^{−t²/4} / (2^{D−1} Γ(D/2)),  the density of the distance |x − y| of two independent draws.
+    """Return  t^{D−1} e^{−t²/4} / (2^{D−1} Γ(D/2)),  the density of |x − y|.
 
-    The difference x − y is N(0, 2I), hence |x − y| = √2 |z| with z ~ N(0, I), and its density is that of |z| at
-    t/√2 times the Jacobian 1/√2.
+    For independent draws x and y the difference is N(0, 2I), hence |x − y| = √2 |z|
+    with z ~ N(0, I), and its density is that of |z| at t/√2 times the Jacobian 1/√2.
 
     Args:
         t: the distance; below 0 the density is 0.
@@ -95,8 +106,10 @@ def log_density(x: Real[ndarray, "n d"]) -> Float[ndarray, "n"]:
     return -0.5 * (norm(x) ** 2 + np.shape(x)[1] * np.log(2 * np.pi))
 
 
-def linear_path(a: Real[ndarray, "*s"], b: Real[ndarray, "*s"], alpha: Number) -> Float[ndarray, "*s"]:
-    """Return  αa + (1−α)b,  a point of the straight line from b (at α = 0) to a (at α = 1).
+def linear_path(
+    a: Real[ndarray, "*s"], b: Real[ndarray, "*s"], alpha: Number
+) -> Float[ndarray, "*s"]:
+    """Return  αa + (1−α)b,  the straight way from b (α = 0) to a (α = 1).
 
     Args:
         a, b: one point each, or as many rows each.
@@ -106,8 +119,10 @@ def linear_path(a: Real[ndarray, "*s"], b: Real[ndarray, "*s"], alpha: Number) -
     return alpha * a + (1 - alpha) * b
 
 
-def polar_path(a: Real[ndarray, "*s"], b: Real[ndarray, "*s"], alpha: Number) -> Float[ndarray, "*s"]:
-    """Return  √α a + √(1−α) b,  which is N(0, I) at every α when a and b are, and independent.
+def polar_path(
+    a: Real[ndarray, "*s"], b: Real[ndarray, "*s"], alpha: Number
+) -> Float[ndarray, "*s"]:
+    """Return  √α a + √(1−α) b,  which is N(0, I) if a and b are, independently.
 
     Args:
         a, b: one point each, or as many rows each.
@@ -118,9 +133,10 @@ def polar_path(a: Real[ndarray, "*s"], b: Real[ndarray, "*s"], alpha: Number) ->
 
 
 def path_variance(alpha: Numbers, path: str) -> Numbers:
-    """Return the variance of every coordinate on the way between two independent draws from N(0, I).
+    """Return s², the variance of each coordinate between two draws from N(0, I).
 
-    α² + (1−α)²  on the linear path, which is below 1 between the ends;  (√α)² + (√(1−α))² = 1  on the polar one.
+    On the linear path it is  α² + (1−α)²,  below 1 between the ends.
+    On the polar path it is  (√α)² + (√(1−α))² = 1.
 
     Args:
         alpha: how far along, between 0 and 1.
@@ -133,9 +149,10 @@ def path_variance(alpha: Numbers, path: str) -> Numbers:
 
 
 def expected_log_density(alpha: Numbers, dimension: int, path: str) -> Numbers:
-    """Return  E log N(z; 0, I) = −D/2 (log 2π + s²)  for z on the path between two independent draws from N(0, I).
+    """Return  E log N(z; 0, I) = −D/2 (log 2π + s²)  for z between two draws.
 
-    Here s² is the `path_variance`, so that E|z|² = Ds²: the straight line leads through likelier points.
+    The draws are independent, from N(0, I). Here s² is the `path_variance`, so that E|z|² = Ds²: the straight line leads through
+    likelier points.
 
     Args:
         alpha: how far along, between 0 and 1.
@@ -147,10 +164,11 @@ def expected_log_density(alpha: Numbers, dimension: int, path: str) -> Numbers:
 
 
 def expected_norm_log_density(alpha: Numbers, dimension: int, path: str) -> Numbers:
-    """Return  E log f(|z|),  f the chi density, for z on the path between two independent draws from N(0, I).
+    """Return  E log f(|z|),  f the density of the norm, for z between two draws.
 
-    With |z| = sR, R chi-distributed, s² the `path_variance` and  E log R = ½ (log 2 + ψ(D/2)),  it is
-    (D−1) (log s + E log R) − Ds²/2 − (D/2−1) log 2 − log Γ(D/2).
+    With |z| = sR, where s² is the `path_variance` and R has the density f, it is
+    (D−1) (log s + E log R) − Ds²/2 − (D/2−1) log 2 − log Γ(D/2),  and
+    E log R = ½ (log 2 + ψ(D/2)).
 
     Args:
         alpha: how far along, between 0 and 1.
