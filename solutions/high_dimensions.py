@@ -151,8 +151,8 @@ def path_variance(alpha: Numbers, path: str) -> Numbers:
 def expected_log_density(alpha: Numbers, dimension: int, path: str) -> Numbers:
     """Return  E log N(z; 0, I) = −D/2 (log 2π + s²)  for z between two draws.
 
-    The draws are independent, from N(0, I). Here s² is the `path_variance`, so that E|z|² = Ds²: the straight line leads through
-    likelier points.
+    The draws are independent, from N(0, I). Here s² is the `path_variance`, so that
+    E|z|² = Ds²: the straight line leads through likelier points.
 
     Args:
         alpha: how far along, between 0 and 1.
