@@ -15,4 +15,4 @@ def say(**values) -> None:
 def scientific(value: float, digits: int = 2) -> str:
     """Write a number as people do, 1.8 × 10⁻⁸⁰, with so many significant digits."""
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-    return f"{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+    return f"{mantissa}\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}10{str(int(exponent)).translate(_SUPERSCRIPT)}"

@@ -7,7 +7,7 @@ from scipy import integrate, stats
 
 from solutions import gaussians
 from tests.diagnose import assert_close, assert_refused
-from tests.honest import assert_distribution, assert_mean
+from tests.honest import assert_distribution, assert_frequencies, assert_mean
 
 # (mean, variance): the standard one, narrow enough for a density above 1, wide, and the one drawn in the chapter.
 LAWS = [(0.0, 1.0), (0.0, 0.01), (-3.0, 40.0), (10.0, 1.28)]
@@ -75,6 +75,7 @@ def test_density_is_normalised_by_the_polar_coordinates_proof():
 
 
 @pytest.mark.claim("thm-gaussian-normalises", kind="symbolic")
+@pytest.mark.claim("thm-affine", kind="symbolic")
 def test_density_has_the_stated_mean_and_variance():
     """sympy integrates x f(x) and (x-μ)² f(x) to μ and σ² for symbols μ and σ; the function is that f."""
     x, mu = sympy.symbols("x mu", real=True)
@@ -282,6 +283,21 @@ def test_density_gives_the_sample_moments_their_standard_errors(mean, variance):
         of_mean, of_variance = second / n, (fourth - second**2 * (n - 3) / (n - 1)) / n
         assert_close(np.sqrt(of_mean), np.sqrt(variance / n), rtol=1e-8, what="the standard error of the mean")
         assert_close(np.sqrt(of_variance), variance * np.sqrt(2 / (n - 1)), rtol=1e-8, what="that of the variance")
+
+
+@pytest.mark.claim("prop-sample-moments")
+@pytest.mark.parametrize("n", [2, 5])
+def test_draw_gives_a_normal_mean_and_a_chi_square_variance_independently(rng, n):
+    """√n(x̄-μ)/σ is N(0, 1), (n-1)s²/σ² chi-square with n-1 degrees, and one says nothing about the other."""
+    repetitions, mean, variance = 40_000, 10.0, 1.28
+    samples = gaussians.draw(rng, repetitions * n, mean, variance).reshape(repetitions, n)
+    z = (samples.mean(axis=1) - mean) / np.sqrt(variance / n)
+    chi_square = (n - 1) * samples.var(axis=1, ddof=1) / variance
+    assert_distribution(z, stats.norm.cdf, detects=0.025)
+    wrong = {"the degrees of freedom are n, not n-1": stats.chi2(n).cdf}
+    assert_distribution(chi_square, stats.chi2(n - 1).cdf, detects=0.025, hints=wrong)
+    far, large = np.abs(z) > stats.norm.isf(0.25), chi_square > stats.chi2.isf(0.5, n - 1)
+    assert_frequencies(np.bincount(2 * far + large, minlength=4), np.full(4, 0.25), detects=0.05)
 
 
 @pytest.mark.claim("prop-sample-moments")

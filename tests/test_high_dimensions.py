@@ -7,7 +7,7 @@ import pytest
 import sympy
 from scipy import integrate, special, stats
 
-from solutions import high_dimensions
+from solutions import gaussians, high_dimensions
 from tests.diagnose import assert_close, assert_refused
 from tests.honest import assert_distribution, assert_mean, assert_unbiased
 
@@ -157,6 +157,15 @@ def test_norm_mean_is_the_mean_of_the_norm_density(dimension):
 
 
 @pytest.mark.claim("prop-chi-mean-mode")
+def test_norm_mean_leaves_a_variance_between_its_bounds():
+    """D/(2D+1) < D - (E|x|)² < ½ for D = 1, ..., 2,000, where the two bounds are 1e-4 apart."""
+    many = np.arange(1, 2001)
+    variances = np.array([dimension - high_dimensions.norm_mean(int(dimension)) ** 2 for dimension in many])
+    assert np.all(many / (2 * many + 1) < variances), variances
+    assert np.all(variances < 0.5), variances
+
+
+@pytest.mark.claim("prop-chi-mean-mode")
 def test_norm_mean_leaves_a_variance_that_tends_to_one_half():
     """Var|x| = D - (E|x|)² is 1 - 2/π for D = 1 and grows to ½: it is ½ - 1/(8D) up to 1/D²."""
     with np.errstate(all="ignore"):
@@ -230,6 +239,28 @@ def test_log_density_is_highest_where_there_is_no_mass(rng, dimension, mass):
 
 
 # The distance of two draws
+
+
+@pytest.mark.claim("prop-density-versus-mass")
+def test_norm_density_leaves_the_unit_ball_less_than_the_bound():
+    """P(|x| < 1) is positive and at most 1/(2^{D/2} Γ(D/2+1)), by which it is divided to stay a number."""
+    for dimension in (1, 2, 3, 10, 100, 300):
+        log_bound = -dimension / 2 * np.log(2) - special.gammaln(dimension / 2 + 1)
+
+        def share(r, dimension=dimension, log_bound=log_bound):
+            return np.exp(high_dimensions.norm_log_density(r, dimension) - log_bound)
+
+        assert np.exp(-0.5) < integral(share, 0, 1) < 1, dimension
+
+
+@pytest.mark.claim("lem-sum")
+@pytest.mark.parametrize(("a", "b"), [(1.0, -1.0), (0.3, 0.7), (2.0, 0.1)])
+def test_density_of_a_sum_is_the_convolution(a, b):
+    """∫ f(x) f((z - ax)/b)/|b| dx, by quadrature, is the density of N(0, a² + b²)."""
+    for z in (-1.5, 0.0, 0.4, 3.0):
+        mixed = integral(lambda x, z=z: gaussians.density(x) * gaussians.density((z - a * x) / b) / abs(b), -12, 12)
+        want = gaussians.density(z, 0.0, a**2 + b**2)
+        assert_close(mixed, want, rtol=1e-8, what=f"the density of {a}x + {b}y at {z}")
 
 
 @pytest.mark.claim("thm-distance")
@@ -497,6 +528,45 @@ def test_expected_norm_log_density_crosses_between_three_and_four_dimensions():
         middle, end = high_dimensions.expected_norm_log_density(np.array([0.5, 0.0]), dimension, "linear")
         assert_close(middle - end, float(gap.subs(d, dimension)), rtol=1e-8, what=f"the gap in {dimension} dimensions")
         assert (middle > end) == (dimension < CROSSING)
+
+
+@pytest.mark.claim("cor-crossing")
+def test_expected_norm_log_density_changes_sign_once_on_either_half_or_never():
+    """On 2,000 points of the first half: no sign change for D ≤ 3, one for D ≥ 4, and earlier the larger D is."""
+    alphas = np.linspace(0, 0.5, 2001)[1:]
+    last = 1.0
+    for dimension in (1, 2, 3, 4, 5, 10, 30, 100):
+        end = high_dimensions.expected_norm_log_density(0.0, dimension, "linear")
+        above = high_dimensions.expected_norm_log_density(alphas, dimension, "linear") > end
+        assert above[0], dimension
+        changes = np.flatnonzero(np.diff(above))
+        assert len(changes) == (dimension > 3), dimension
+        if len(changes):
+            assert alphas[changes[0]] < last, dimension
+            last = alphas[changes[0]]
+
+
+@pytest.mark.claim("prop-ruler")
+@dimensions
+def test_norm_density_by_another_ruler_crosses_elsewhere(dimension):
+    """Δ of |x|² and of log|x|, by quadrature of their log-densities over the chi law, are the stated ones."""
+    f, log_f = high_dimensions.norm_density, high_dimensions.norm_log_density
+    for s in np.sqrt([0.5, 0.7, 0.95]):
+        by_square, by_log = (
+            over_all_norms(
+                lambda r, power=power, s=s: (
+                    f(r, dimension) * (log_f(s * r, dimension) - log_f(r, dimension) + power * np.log(s))
+                ),
+                dimension,
+            )
+            for power in (-1, 1)
+        )
+        assert_close(by_square, (dimension - 2) * np.log(s) + dimension / 2 * (1 - s**2), rtol=1e-7, atol=1e-9)
+        assert_close(by_log, dimension / 2 * (2 * np.log(s) + 1 - s**2), rtol=1e-7, atol=1e-9)
+        assert by_log < 0
+    crossing = 4 * np.log(2) / (2 * np.log(2) - 1)
+    midpoint = (dimension - 2) / 2 * np.log(0.5) + dimension / 4
+    assert (midpoint > 0) == (dimension < crossing)
 
 
 @pytest.mark.claim("cor-crossing", kind="symbolic")

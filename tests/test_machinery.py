@@ -216,5 +216,5 @@ def test_a_version_matters(repository, monkeypatch):
 
 
 def test_numbers_as_people_write_them():
-    assert scientific(1.80e-80) == "1.8 × 10⁻⁸⁰"
-    assert scientific(3.2e7, 1) == "3 × 10⁷"
+    assert scientific(1.80e-80) == "1.8\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}10⁻⁸⁰"
+    assert scientific(3.2e7, 1) == "3\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}10⁷"
