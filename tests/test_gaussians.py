@@ -211,6 +211,9 @@ def test_rescale_is_mean_plus_std_times_z(mean, variance):
     what = f"rescale(z, {mean}, {variance})"
     assert_close(gaussians.rescale(z, mean, variance), mean + std * z, rtol=SHARP, what=what, mistakes=mistakes)
     assert_close(gaussians.rescale(z[1:].reshape(2, 5), mean, variance), mean + std * z[1:].reshape(2, 5), what=what)
+    whole = np.array([-2, 0, 3])
+    mistakes = {"is the result cut to whole numbers because z is?": np.trunc(mean + std * whole)}
+    assert_close(gaussians.rescale(whole, mean, variance), mean + std * whole, what=what, mistakes=mistakes)
     assert_close(gaussians.rescale(-2, mean, variance), mean - 2 * std, what=what)
 
 
@@ -249,6 +252,13 @@ def test_draw_gives_independent_draws(rng):
     pairs = gaussians.draw(rng, 40_000).reshape(-1, 2)
     hints = {"these are antithetic pairs, x and -x": -1.0, "every draw is repeated": 1.0}
     assert_mean(pairs.prod(axis=1), 0.0, detects=0.06, hints=hints)
+
+
+def test_draw_gives_draws_whose_sum_spreads(rng):
+    """The sum of 11 draws has variance 11: none of them undoes another, wherever it stands."""
+    sums = np.array([gaussians.draw(rng, 11).sum() for _ in range(20_000)])
+    hints = {"the draws seem to come as x and -x, which makes them dependent": 1.0}
+    assert_mean(sums**2, 11.0, detects=1.6, hints=hints)
 
 
 def test_draw_takes_its_randomness_from_rng_alone():

@@ -174,3 +174,15 @@ def draw_antithetic_pairs(rng, n, mean=0.0, variance=1.0):
 @wrong(replaces="draw", hint="before it refused")
 def draw_before_checking(rng, n, mean=0.0, variance=1.0):
     return gaussians.rescale(rng.standard_normal(n), mean, variance)
+
+
+@wrong(replaces="draw", hint="come as x and -x")
+def draw_a_half_and_its_mirror_image(rng, n, mean=0.0, variance=1.0):
+    half = rng.standard_normal((n + 1) // 2)
+    return gaussians.rescale(np.concatenate([half, -half])[:n], mean, variance)
+
+
+@wrong(replaces="rescale", hint="cut to whole numbers")
+def rescale_in_the_type_of_z(z, mean, variance):
+    gaussians.log_density(z, mean, variance)  # refuses bad input
+    return np.asarray(mean + np.sqrt(variance) * z).astype(np.asarray(z).dtype)[()]
