@@ -20,6 +20,7 @@ from pathlib import Path
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from course.prose import scientific
 from course.sources import ROOT, digest, rests_on
 
 logger = logging.getLogger(__name__)
@@ -140,7 +141,8 @@ def how(row: dict) -> str:
     if not row["statistics"]:
         return row["kind"]
     effects = ", ".join(dict.fromkeys(s["detects"] for s in row["statistics"]))
-    return f"statistical: false alarm {max(s['false_alarm'] for s in row['statistics']):.0e}; catches {effects}"
+    alarm = scientific(max(s["false_alarm"] for s in row["statistics"]), 1)
+    return f"statistical: false alarm {alarm}; catches {effects}"
 
 
 class ClaimLedger(SphinxDirective):
@@ -155,7 +157,7 @@ class ClaimLedger(SphinxDirective):
         for label, checks in self.env.course_claims.items():
             for i, check in enumerate(checks or [NO_CHECK]):
                 says = re.sub(r"([*_\\^|<>\[\]$`])", r"\\\1", check["says"])
-                claim = f"{{prf:ref}}`{label}`: {titles[label].lower()}" if i == 0 else ""
+                claim = f"{{prf:ref}}`{label}`: {titles[label]}" if i == 0 else ""
                 rows += [f"* - {claim}", f"  - {_sign(check)} {says}", f"  - {how(check)} ({check['seconds']:.2f} s)"]
         return self.parse_text_to_nodes("\n".join([*rows, ":::::"]))
 

@@ -23,7 +23,7 @@ class Trap(SphinxDirective):
     required_arguments = 1
     final_argument_whitespace = True
     has_content = True
-    option_spec: ClassVar = {"number": directives.unchanged_required}
+    option_spec: ClassVar = {"number": directives.unchanged_required, "unlisted": directives.flag}
 
     def run(self):
         """Make an admonition and remember it."""
@@ -34,9 +34,10 @@ class Trap(SphinxDirective):
         heading, messages = self.state.inline_text(title, self.lineno)
         box += nodes.title(title, "", *heading)
         self.state.nested_parse(self.content, self.content_offset, box)
-        _traps(self.env).append(
-            {"page": self.env.docname, "anchor": anchor, "title": title, "numbers": self.options.get("number", "")}
-        )
+        if "unlisted" not in self.options:
+            _traps(self.env).append(
+                {"page": self.env.docname, "anchor": anchor, "title": title, "numbers": self.options.get("number", "")}
+            )
         self.set_source_info(box)
         return [box, *messages]
 
