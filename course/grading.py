@@ -15,6 +15,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -51,15 +52,17 @@ def grade(folder: Path, timeout: float = 120.0) -> list[Check]:
 
 def _grade_chapter(attempt: Path, timeout: float) -> list[Check]:
     chapter = attempt.stem
-    records, ending = _run([str(_tests(chapter)), f"--attempt={attempt}"], timeout)
+    records, ending = _run(attempt, timeout)
     error = next((record["error"] for record in records if "error" in record), None)
     collected = next((record["collected"] for record in records if "collected" in record), [])
     if error or not collected:
         message = error or f"{chapter}.py could not be imported: Python {ending}"
         return [Check(chapter, chapter, f"{chapter}.py can be imported", FAILED, message)]
     results = {record["test"]: record for record in records if "test" in record}
-    lost = {"outcome": FAILED, "message": f"no result: Python {ending}"}
-    runs = [{**test, **results.get(test["test"], lost)} for test in collected]
+    begun = [record["begun"] for record in records if "begun" in record]
+    last = {"outcome": FAILED, "message": f"no result: Python {ending}"}
+    later = {"outcome": FAILED, "message": "not reached: Python ended in an earlier test"}
+    runs = [{**test, **results.get(test["test"], last if test["test"] in begun else later)} for test in collected]
     names = _public_names(ROOT / "solutions" / f"{chapter}.py")
     by_test = groupby(runs, key=lambda run: run["test"].partition("[")[0])
     checks = [_summary(chapter, names, test, list(cases)) for test, cases in by_test]
@@ -68,9 +71,9 @@ def _grade_chapter(attempt: Path, timeout: float) -> list[Check]:
 
 
 def _summary(chapter: str, names: list[str], test: str, cases: list[dict]) -> Check:
-    """One check from all cases of a parametrised test: it fails if one of them does."""
+    """One check from all cases of a parametrised test: as bad as the worst of them."""
     outcomes = [case["outcome"] for case in cases]
-    outcome = next((worst for worst in (FAILED, PASSED) if worst in outcomes), NOT_ATTEMPTED)
+    outcome = next(worst for worst in (FAILED, NOT_ATTEMPTED, PASSED) if worst in outcomes)
     message = next((case["message"] for case in cases if case["outcome"] == FAILED), "")
     if outcome == FAILED and len(cases) > 1:
         message += f"\n({outcomes.count(FAILED)} of {len(cases)} cases fail; this is the first)"
@@ -79,12 +82,18 @@ def _summary(chapter: str, names: list[str], test: str, cases: list[dict]) -> Ch
     return Check(chapter, max(about, key=len, default=chapter), cases[0]["says"], outcome, message)
 
 
-def _run(arguments: list[str], timeout: float) -> tuple[list[dict], str]:
-    """Run pytest with this plugin; return what it recorded, and how it ended."""
+def _run(attempt: Path, timeout: float) -> tuple[list[dict], str]:
+    """Run a chapter's tests with this plugin; return what it recorded, and how it ended.
+
+    The attempt is copied to a place of its own, lest the learner's other files stand in front of ours as well.
+    """
     with tempfile.TemporaryDirectory() as scratch:
-        record = Path(scratch, "record.jsonl")
+        record, alone = Path(scratch, "record.jsonl"), Path(scratch, "attempt", attempt.name)
+        alone.parent.mkdir()
+        shutil.copy(attempt, alone)
+        arguments = ["-p", "course.grading", f"--record={record}", f"--attempt={alone}", str(_tests(attempt.stem))]
         try:
-            process = run_pytest(["-p", "course.grading", f"--record={record}", *arguments], timeout)
+            process = run_pytest(arguments, timeout)
             tail = "\n".join((process.stdout + process.stderr).strip().splitlines()[-LINES:])
             ending = f"ended with exit status {process.returncode}\n{tail}"
         except subprocess.TimeoutExpired:
@@ -172,7 +181,9 @@ def _snake(name: str) -> str:
 def explain(error: BaseException, source: str = "") -> str:
     """What an exception says, and, unless a test raised it on purpose, where in the source file it came from."""
     text = str(error) if isinstance(error, AssertionError) and str(error) else f"{type(error).__name__}: {error}"
-    text = "\n".join(text.strip().splitlines()[:LINES])
+    lines = text.strip().splitlines()
+    told = [line for line in lines if not line.lstrip().startswith(("+  where", "+    where", "assert "))]
+    text = "\n".join((told or lines)[:LINES])
     trace, line = error.__traceback__, None
     while trace and not isinstance(error, AssertionError):
         if source and Path(trace.tb_frame.f_code.co_filename) == Path(source):
@@ -209,13 +220,18 @@ def pytest_collection_finish(session):
     _write(session.config, {"collected": [{"test": item.nodeid, "says": says[item]} for item in session.items]})
 
 
+def pytest_runtest_call(item):
+    """Write down that a test begins, in case it never ends."""
+    _write(item.config, {"begun": item.nodeid})
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Write down how each test went."""
+    """Write down how each test went. A skip is a failure: no test of a chapter skips, so the attempt did."""
     report = yield
     if call.when == "call" or report.failed:
         error, attempt = call.excinfo and call.excinfo.value, item.config.getoption("attempt")
-        outcome = NOT_ATTEMPTED if _is_missing(error) else report.outcome.replace("skipped", NOT_ATTEMPTED)
+        outcome = NOT_ATTEMPTED if _is_missing(error) else report.outcome.replace("skipped", FAILED)
         message = explain(error, str(attempt or "")) if error else ""
         _write(item.config, {"test": item.nodeid, "outcome": outcome, "message": message})
     return report

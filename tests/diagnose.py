@@ -91,6 +91,8 @@ def assert_refused(function, *args, argument, value, **kwargs):
 
 def _mentions(message, word):
     """Whether the message holds the word, or, for a number, that number however it is written."""
+    message = re.sub("∞|infinity", "inf", message.replace("−", "-"), flags=re.I)
+    message = re.sub(r"\bnan\b", "nan", message, flags=re.I)
     numbers = re.findall(r"[-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|\b(?:nan|inf)\b)", message)
     same = isinstance(word, float | int) and any(np.isclose(float(n), word, equal_nan=True) for n in numbers)
     return same or re.search(rf"(?<![\w.-]){re.escape(str(word))}(?![\w])", message) is not None
@@ -146,7 +148,8 @@ def _guesses(got, want, rtol, atol):
         return []
     with np.errstate(all="ignore"):
         guesses = [_factor(got, want, rtol, atol), _term(got, want, rtol, atol)]
-        guesses += [f"It is {name}" for name, f in _MAPS.items() if _same(got, f(want), rtol, atol)]
+        several = len(np.unique(want)) > 1  # at one point, log 1 = 0 says nothing
+        guesses += [f"It is {name}" for name, f in _MAPS.items() if several and _same(got, f(want), rtol, atol)]
     if got.ndim == 2 and _same(got, want.T, rtol, atol):
         guesses.append("It is transposed")
     if got.ndim and _same(np.sort(got, axis=None), np.sort(want, axis=None), rtol, atol):

@@ -158,3 +158,9 @@ def test_effective_sample_size_of_a_gaussian_shift(rng):
 def test_effective_sample_size_refuses_weights_that_have_none(log_weights, message):
     with pytest.raises(ValueError, match=message):
         estimate.effective_sample_size(np.array(log_weights))
+
+
+def test_standard_error_survives_a_large_mean():
+    """Of 10⁸ + 1, 2, 3 the standard error is 1/√3: E x² - (E x)² would have nothing left."""
+    got = estimate.mean_of(1e8 + np.array([1.0, 2.0, 3.0]))
+    np.testing.assert_allclose(got.standard_error, 1 / np.sqrt(3), rtol=1e-12)

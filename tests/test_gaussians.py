@@ -7,7 +7,7 @@ from scipy import integrate, stats
 
 from solutions import gaussians
 from tests.diagnose import assert_close, assert_refused
-from tests.honest import assert_distribution, assert_frequencies, assert_mean
+from tests.honest import assert_distribution, assert_frequencies, assert_mean, assert_proportion
 
 # (mean, variance): the standard one, narrow enough for a density above 1, wide, and the one drawn in the chapter.
 LAWS = [(0.0, 1.0), (0.0, 0.01), (-3.0, 40.0), (10.0, 1.28)]
@@ -254,6 +254,28 @@ def test_draw_gives_independent_draws(rng):
     assert_mean(pairs.prod(axis=1), 0.0, detects=0.06, hints=hints)
 
 
+@pytest.mark.parametrize("n", [1, 5])
+def test_draw_gives_means_that_spread_in_many_small_calls(rng, n):
+    """√n(x̄-μ)/σ is N(0, 1) over 8,000 calls for n draws: nothing is centred, standardised or balanced in a call."""
+    means = np.array([gaussians.draw(rng, n, 10.0, 1.28).mean() for _ in range(8_000)])
+    assert_distribution((means - 10.0) / np.sqrt(1.28 / n), stats.norm.cdf, detects=0.05)
+
+
+def test_draw_gives_float64_numbers_that_all_differ(rng):
+    """No two of 10⁴ draws, nor their distances from the mean, are equal: a right answer fails once in 10⁷ runs."""
+    x = gaussians.draw(rng, 10_000, 1.0, 2.0)
+    assert x.dtype == np.float64, f"draw gives {x.dtype}, should give float64"
+    assert len(np.unique(x)) == len(x), "some draws occur twice: repeated or rounded?"
+    assert len(np.unique(np.abs(x - 1.0).round(14))) > len(x) - 3, "some draws mirror others at the mean"
+    assert gaussians.draw(rng, 1).shape == (1,), "draw(rng, 1) should be an array of shape (1,)"
+
+
+def test_draw_reaches_into_the_tails(rng):
+    """P(|z| > 3.3), about one in a thousand, over 10⁶ draws."""
+    far = np.count_nonzero(np.abs(gaussians.draw(rng, 1_000_000)) > 3.3)
+    assert_proportion(far, 1_000_000, 2 * stats.norm.sf(3.3), detects=3e-4, hints={"the tails are cut off": 0.0})
+
+
 def test_draw_gives_draws_whose_sum_spreads(rng):
     """The sum of 11 draws has variance 11: none of them undoes another, wherever it stands."""
     sums = np.array([gaussians.draw(rng, 11).sum() for _ in range(20_000)])
@@ -375,3 +397,78 @@ def test_draw_refuses_bad_parameters_before_it_draws():
     assert_refused(gaussians.draw, rng, 5, np.nan, 1.0, argument="mean", value=np.nan)
     assert_refused(gaussians.draw, rng, 5, 0.0, -1.0, argument="variance", value=-1.0)
     assert rng.random() == fresh.random(), "draw used the generator before it refused"
+
+
+# What arrays may ask for
+
+
+FUNCTIONS = [("density", ()), ("log_density", ()), ("rescale", (1.0, 2.0))]
+functions = pytest.mark.parametrize(("name", "rest"), FUNCTIONS, ids=[name for name, _ in FUNCTIONS])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@functions
+def test_whole_numbers_are_numbers(name, rest):
+    """An array of integers gives what the same numbers as floats give."""
+    whole = np.array([-2, 0, 1, 3])
+    function = getattr(gaussians, name)
+    assert_close(function(whole, *rest), function(whole.astype(float), *rest), what=f"{name} of an array of integers")
+
+
+@functions
+def test_arguments_are_left_alone(name, rest):
+    """An array that must not be written to is not written to."""
+    x = np.array([-2.0, 0.0, 1.0])
+    x.flags.writeable = False
+    getattr(gaussians, name)(x, *rest)
+
+
+@pytest.mark.parametrize("name", ["density", "log_density", "rescale"])
+def test_arguments_broadcast(name):
+    """A column of points against rows of means and variances gives a table, entry by entry."""
+    function, x, mean, variance = (
+        getattr(gaussians, name),
+        np.array([[0.5], [-1.0]]),
+        np.arange(3.0),
+        np.arange(1.0, 4.0),
+    )
+    want = [[function(float(a), float(m), float(v)) for m, v in zip(mean, variance, strict=True)] for a in x[:, 0]]
+    assert_close(function(x, mean, variance), np.array(want), what=f"{name} of shapes (2, 1), (3,), (3,)")
+
+
+def test_log_density_of_a_number_is_a_number_and_standard_by_default():
+    """log_density(2) is scipy's norm.logpdf(2), of shape ()."""
+    assert_close(gaussians.log_density(2), stats.norm.logpdf(2), rtol=SHARP, what="log_density(2)")
+
+
+@laws
+def test_density_and_its_log_hold_far_from_the_mean(mean, variance):
+    """At 10, 20 and 35 standard deviations, where the density is down to 1e-266, both are scipy's."""
+    z = np.array([-35.0, -20.0, -10.0, 10.0, 20.0, 35.0])
+    x, std = mean + np.sqrt(variance) * z, np.sqrt(variance)
+    assert_close(gaussians.density(x, mean, variance), stats.norm.pdf(x, mean, std), rtol=1e-10, what="density far out")
+    assert_close(gaussians.log_density(x, mean, variance), stats.norm.logpdf(x, mean, std), what="log_density far out")
+
+
+def test_density_of_a_narrow_law_far_from_zero():
+    """N(10⁶, 10⁻⁴): (x - μ)² is not to be multiplied out, or nothing is left of it."""
+    x = 1e6 + np.array([-0.02, 0.0, 0.01])
+    mistakes = {"was the square multiplied out?": np.exp(-(x**2 - 2e6 * x + 1e12) / 2e-4) / np.sqrt(2e-4 * np.pi)}
+    what = "density of N(10⁶, 10⁻⁴)"
+    assert_close(gaussians.density(x, 1e6, 1e-4), stats.norm.pdf(x, 1e6, 1e-2), what=what, mistakes=mistakes)
+
+
+@pytest.mark.parametrize("name", ["density", "log_density", "rescale", "draw"])
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("variance", bad) for bad in (0.0, -1.0, np.nan, np.inf)] + [("mean", bad) for bad in (np.nan, np.inf, -np.inf)],
+)
+def test_parameters_that_no_law_has_are_refused(name, argument, value):
+    """Every function refuses them, alone and, where arrays are welcome, as the second entry of an array."""
+    function = getattr(gaussians, name)
+    first = (np.random.default_rng(0), 3) if name == "draw" else (0.5,)
+    good = {"mean": 0.0, "variance": 1.0}
+    assert_refused(function, *first, *{**good, argument: value}.values(), argument=argument, value=value)
+    if name != "draw":
+        both = np.array([good[argument], value])
+        assert_refused(function, *first, *{**good, argument: both}.values(), argument=argument, value=value)

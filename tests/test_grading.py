@@ -149,3 +149,35 @@ def test_an_exit_in_the_middle_fails_what_did_not_run(attempt):
     assert PASSED in outcomes["density"]
     assert outcomes["draw"] == outcomes["rescale"] == {FAILED}
     assert any("no result: Python ended with exit status 0" in check.message for check in checks)
+
+
+def test_a_case_that_is_not_attempted_is_not_passed(attempt):
+    """A function that does some of its work and raises NotImplementedError for the rest has not passed that check."""
+    check = "    checks.positive(variance=variance)\n    z ="
+    half = "    if variance < 0:\n        raise NotImplementedError\n    z ="
+    text = OURS.read_text(encoding="utf-8").replace(check, half)
+    checks = grade(attempt(text))
+    refusals = [c for c in checks if "zero, negative, NaN" in c.says]
+    assert refusals
+    assert all(check.outcome != "passed" for check in refusals)
+
+
+def test_a_skip_from_within_is_a_failure(attempt):
+    checks = grade(attempt("import pytest\n\ndef rescale(z, mean, variance):\n    pytest.skip('later')\n"))
+    assert {c.outcome for c in checks if c.function == "rescale"} == {"failed"}
+
+
+def test_another_chapter_of_the_attempt_stays_out_of_the_way(tmp_path):
+    """A right high_dimensions passes beside a gaussians.py that cannot be read."""
+    (tmp_path / "gaussians.py").write_text("def density(x:\n")
+    (tmp_path / "high_dimensions.py").write_text((ROOT / "solutions/high_dimensions.py").read_text())
+    checks = [c for c in grade(tmp_path) if c.chapter == "high_dimensions"]
+    assert {c.outcome for c in checks} == {"passed"}
+
+
+def test_a_loop_is_blamed_on_the_test_it_is_in(attempt):
+    endless = OURS.read_text(encoding="utf-8").replace(
+        "    return rescale(rng.standard_normal(n), mean, variance)", "    while True: pass"
+    )
+    blamed = [check.function for check in grade(attempt(endless), timeout=20) if "did not come" in check.message]
+    assert blamed == ["draw"]

@@ -633,3 +633,129 @@ def test_expected_densities_refuse_bad_input(name):
         assert_refused(function, alpha, 3, "polar", argument="alpha", value=alpha)
     assert_refused(function, 0.5, 0, "linear", argument="dimension", value=0)
     assert_refused(function, 0.5, 3, "spherical", argument="path", value="spherical")
+
+
+# What arrays may ask for
+
+
+@pytest.mark.parametrize("dimension", [1_000, 100_000])
+def test_many_dimensions_overflow_nothing(dimension):
+    """At D = 1,000 and 100,000 every function of D is finite, and scipy's where scipy has it."""
+    r = around_the_shell(dimension)
+    t, root = np.sqrt(2) * r, np.sqrt(2)
+    law = stats.chi(dimension)
+    hint = {"Γ(D/2) overflows: work in logs": np.full(len(r), -np.inf)}
+    got = high_dimensions.norm_log_density(r, dimension)
+    # The terms are up to 10⁶ in size and cancel: 2e-10 of them may be lost, which is absolute in a logarithm.
+    assert_close(got, law.logpdf(r), rtol=0, atol=1e-8, what="norm_log_density", mistakes=hint)
+    assert_close(high_dimensions.norm_density(r, dimension), law.pdf(r), rtol=1e-8, what="norm_density")
+    distances = high_dimensions.distance_density(t, dimension)
+    assert_close(distances, law.pdf(t / root) / root, rtol=1e-8, what="distance_density")
+    mean = high_dimensions.norm_mean(dimension)
+    assert_close(mean, np.sqrt(dimension - 0.5 + 1 / (8 * dimension)), rtol=1e-10, what="norm_mean")
+    for path, s2 in [("linear", 0.5), ("polar", 1.0)]:
+        got = high_dimensions.expected_log_density(0.5, dimension, path)
+        assert_close(got, -dimension / 2 * (np.log(2 * np.pi) + s2), what="expected_log_density")
+        gap = np.subtract(*high_dimensions.expected_norm_log_density(np.array([0.5, 0.0]), dimension, path))
+        want = (dimension - 1) / 2 * np.log(s2) + dimension / 2 * (1 - s2)
+        assert_close(gap, want, rtol=1e-9, atol=1e-8, what="expected_norm_log_density, midpoint minus ends")
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_norm_log_density_is_minus_infinity_where_the_density_is_zero(dimension):
+    """Below 0 and at ±∞ always, at 0 from two dimensions on; there the density of a distance is 0."""
+    r = np.array([-np.inf, -1.0, 0.0, np.inf])
+    at_zero = 0.5 * np.log(2 / np.pi) if dimension == 1 else -np.inf
+    want = np.array([-np.inf, -np.inf, at_zero, -np.inf])
+    assert_close(high_dimensions.norm_log_density(r, dimension), want, what=f"norm_log_density(r, {dimension})")
+    zeros = high_dimensions.distance_density(r[[0, 1, 3]], dimension)
+    assert_close(zeros, np.zeros(3), what=f"distance_density(t, {dimension}) where there is no distance")
+
+
+def calls(whole):
+    """Each function that takes an array, ready to be called with one made by `whole`."""
+    points, others, r = (
+        whole([[3, 4], [-5, 12], [0, 1]]),
+        whole([[1, 2], [2, -2], [0, 7]]),
+        whole([[1, 2, 3], [4, 5, 6]]),
+    )
+    return {
+        "norm": (points,),
+        "log_density": (points,),
+        "norm_density": (r, 3),
+        "norm_log_density": (r, 3),
+        "distance_density": (r, 3),
+        "linear_path": (points, others, 0.25),
+        "polar_path": (points, others, 0.25),
+    }
+
+
+every_call = pytest.mark.parametrize("name", calls(np.array))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@every_call
+def test_whole_numbers_are_numbers(name):
+    """Arrays of integers, small ones too, give what the same numbers as floats give."""
+    function, floats = getattr(high_dimensions, name), calls(lambda rows: np.array(rows, float))[name]
+    for kind in (np.int64, np.int8):
+        whole = calls(lambda rows, kind=kind: np.array(rows, kind))[name]
+        assert_close(function(*whole), function(*floats), what=f"{name} of {np.dtype(kind)}")
+    if name == "norm":
+        assert_close(function(np.full((1, 2), 100, np.int8)), np.array([100 * np.sqrt(2)]), what="norm of int8 100s")
+
+
+@every_call
+def test_arguments_are_left_alone(name):
+    """Arrays that must not be written to are not written to."""
+
+    def locked(rows):
+        array = np.array(rows, float)
+        array.flags.writeable = False
+        return array
+
+    getattr(high_dimensions, name)(*calls(locked)[name])
+
+
+@every_call
+def test_a_table_is_worked_entry_by_entry(name):
+    """Rows (or entries) taken one by one give the rows of the whole."""
+    function, (first, *rest) = getattr(high_dimensions, name), calls(lambda rows: np.array(rows, float))[name]
+    whole = function(first, *rest)
+    for i in range(len(first)):
+        one = function(first[i : i + 1], *(x[i : i + 1] if isinstance(x, np.ndarray) else x for x in rest))
+        assert_close(one, whole[i : i + 1], what=f"{name} of row {i} alone")
+
+
+@pytest.mark.parametrize("dimension", [0, -2, 2.5])
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("norm_density", (1.0,), ()),
+        ("norm_log_density", (1.0,), ()),
+        ("distance_density", (1.0,), ()),
+        ("norm_mean", (), ()),
+        ("norm_mode", (), ()),
+        ("expected_log_density", (0.5,), ("linear",)),
+        ("expected_norm_log_density", (0.5,), ("linear",)),
+    ],
+)
+def test_a_dimension_counts(name, before, after, dimension):
+    """A dimension that is not 1, 2, 3, ... is refused by every function that takes one."""
+    function = getattr(high_dimensions, name)
+    assert_refused(function, *before, dimension, *after, argument="dimension", value=dimension)
+
+
+@pytest.mark.parametrize("name", ["linear_path", "polar_path"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_paths_join_finite_points(name, bad):
+    """NaN and ∞ are refused at either end."""
+    function, good, wrong = getattr(high_dimensions, name), np.zeros((2, 2)), np.array([[0.0, 1.0], [bad, 0.0]])
+    assert_refused(function, wrong, good, 0.5, argument="a", value=bad)
+    assert_refused(function, good, wrong, 0.5, argument="b", value=bad)
+
+
+@pytest.mark.parametrize("name", ["expected_log_density", "expected_norm_log_density"])
+def test_one_bad_alpha_among_good_ones_is_refused(name):
+    """The expectations refuse an array of positions if one of them is off the path."""
+    assert_refused(getattr(high_dimensions, name), np.array([0.2, 1.5]), 3, "linear", argument="alpha", value=1.5)

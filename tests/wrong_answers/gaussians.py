@@ -6,6 +6,8 @@ from scipy import stats
 from solutions import gaussians
 from tests.wrong_answers import wrong
 
+right_draw = gaussians.draw  # kept: a wrong answer may stand in its place later
+
 
 @wrong(replaces="density", trap="E75", hint="variance used where the standard deviation belongs")
 def density_with_the_variance_as_scale(x, mean=0.0, variance=1.0):
@@ -186,3 +188,13 @@ def draw_a_half_and_its_mirror_image(rng, n, mean=0.0, variance=1.0):
 def rescale_in_the_type_of_z(z, mean, variance):
     gaussians.log_density(z, mean, variance)  # refuses bad input
     return np.asarray(mean + np.sqrt(variance) * z).astype(np.asarray(z).dtype)[()]
+
+
+@wrong(replaces="draw", hint="the tails are cut off")
+def draw_without_tails(rng, n, mean=0.0, variance=1.0):
+    return gaussians.rescale(np.clip(right_draw(rng, n), -3.3, 3.3), mean, variance)
+
+
+@wrong(replaces="draw", hint="repeated or rounded")
+def draw_in_single_precision_steps(rng, n, mean=0.0, variance=1.0):
+    return right_draw(rng, n, mean, variance).round(3)

@@ -7,6 +7,7 @@ from solutions import high_dimensions
 from tests.wrong_answers import wrong
 
 right_norm_density = high_dimensions.norm_density  # kept: a wrong answer may stand in its place later
+right_norm, right_norm_log_density = high_dimensions.norm, high_dimensions.norm_log_density
 
 
 @wrong(replaces="norm", trap="E79", hint="square root missing")
@@ -248,3 +249,15 @@ def expected_log_density_of_any_path(alpha, dimension, path):
 @wrong(replaces="expected_norm_log_density", trap="E85", hint="log E for E log")
 def expected_norm_log_density_at_the_expected_square(alpha, dimension, path):
     return stats.chi.logpdf(np.sqrt(dimension * variance_on(path, alpha)), dimension)
+
+
+@wrong(replaces="norm_log_density", hint="overflows: work in logs")
+def norm_log_density_by_way_of_gamma(r, dimension):
+    constant = np.log(special.gamma(dimension / 2)) if dimension < 2000 else special.gammaln(dimension / 2)
+    return right_norm_log_density(r, dimension) + special.gammaln(dimension / 2) - constant
+
+
+@wrong(replaces="norm", hint="norm of int8")
+def norm_in_the_type_of_x(x):
+    right_norm(x)  # refuses bad input
+    return np.sqrt(np.sum(x * x, axis=1, dtype=x.dtype).astype(float))
