@@ -51,7 +51,7 @@ def pytest_runtest_makereport(item, call):
     report = yield
     if call.when == "setup":
         honest.performed.clear()
-    elif call.when == "call":
+    if call.when == "call" or (call.when == "setup" and not report.passed):
         report.claims = [_row(mark, item, report) for mark in item.iter_markers("claim")]
     return report
 

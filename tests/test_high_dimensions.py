@@ -714,7 +714,9 @@ def test_arguments_are_left_alone(name):
         array.flags.writeable = False
         return array
 
-    getattr(high_dimensions, name)(*calls(locked)[name])
+    arguments, fresh = calls(locked)[name], calls(locked)[name]
+    assert np.all(np.isfinite(getattr(high_dimensions, name)(*arguments)))
+    assert all(np.array_equal(now, then) for now, then in zip(arguments, fresh, strict=True))
 
 
 @every_call

@@ -152,6 +152,14 @@ def test_a_claim_that_was_not_shown_to_hold(checked_house, body, outcome):
     assert not list((checked_house / "store").glob("*.json"))
 
 
+@pytest.mark.parametrize("mark", ["@pytest.mark.skip('later')", "@pytest.mark.usefixtures('no_such_fixture')"])
+def test_a_check_that_never_begins_is_a_complaint(checked_house, mark):
+    (checked_house / "tests/test_x.py").write_text(CHECK.replace("def test_a", f"{mark}\ndef test_a"))
+    rows, (complaint,) = claims.ledger(checked_house / "store", checked_house)
+    assert "thm-a was not shown to hold" in complaint
+    assert [row["outcome"] for row in rows["thm-a"]] != ["passed"]
+
+
 def test_checks_that_cannot_run(checked_house):
     (checked_house / "tests/test_x.py").write_text("import nowhere\n" + CHECK)
     _, (complaint,) = claims.ledger(checked_house / "store", checked_house)
