@@ -56,6 +56,61 @@ def rows(**arguments) -> None:
     not_nan(**arguments)
 
 
+def series(**arguments) -> None:
+    """Refuse arrays that are not of shape (n,) with n ≥ 1, NaN and ±∞ in them."""
+    for name, value in arguments.items():
+        got = "none" if np.size(value) == 0 else f"shape {np.shape(value)}"
+        _require(
+            np.ndim(value) == 1 and np.size(value) > 0,
+            name,
+            "numbers in a row, at least one",
+            got,
+        )
+    finite(**arguments)
+
+
+def table(**arguments) -> None:
+    """Refuse arrays that are not of shape (n, d) with n ≥ 1, NaN and ±∞ in them."""
+    rows(**arguments)
+    for name, value in arguments.items():
+        _require(len(value) > 0, name, "at least one row", f"shape {np.shape(value)}")
+    finite(**arguments)
+
+
+def positive_definite(dimension: int, **arguments) -> None:
+    """Refuse what is not a symmetric positive definite matrix of d rows."""
+    for name, value in arguments.items():
+        of_shape((dimension, dimension), **{name: value})
+        value = _plain(value)
+        holds = (
+            np.abs(value - value.T).max() <= 1e-6 * np.abs(value).max()
+            and np.linalg.eigvalsh(value).min() > 0
+        )
+        _require(holds, name, "symmetric and positive definite", value.tolist())
+
+
+def zeros_and_ones(**arguments) -> None:
+    """Refuse whatever is neither 0 nor 1."""
+    _entries(lambda value: (value == 0) | (value == 1), "0 or 1", arguments)
+
+
+def at_most(limit, **arguments) -> None:
+    """Refuse what is larger than the limit."""
+    for name, value in arguments.items():
+        _require(value <= limit, name, f"at most {limit}", value)
+
+
+def of_shape(shape, **arguments) -> None:
+    """Refuse arrays of another shape."""
+    for name, value in arguments.items():
+        _require(
+            np.shape(value) == tuple(shape),
+            name,
+            f"of shape {tuple(shape)}",
+            np.shape(value),
+        )
+
+
 def same_shape(**arguments) -> None:
     """Refuse arrays whose shapes differ."""
     shapes = [np.shape(value) for value in arguments.values()]
@@ -80,9 +135,15 @@ def one_of(options, **arguments) -> None:
 
 def _entries(holds, allowed, arguments) -> None:
     for name, value in arguments.items():
-        value = np.asarray(value, dtype=float)
+        value = _plain(value)
         wrong = value[~holds(value)]
         _require(wrong.size == 0, name, allowed, wrong[0] if wrong.size else value)
+
+
+def _plain(value) -> ndarray:
+    """The numbers alone, of a tensor too."""
+    detached = value.detach() if hasattr(value, "detach") else value
+    return np.asarray(detached, dtype=float)
 
 
 def _require(holds, name, allowed, value) -> None:

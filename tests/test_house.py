@@ -14,7 +14,7 @@ from course.sources import ROOT
 
 pytestmark = pytest.mark.machinery
 CHAPTERS = sources.chapters()
-GROUND_FLOOR = ["checks", "estimate", "mixtures", "datasets"]
+GROUND_FLOOR = ["checks", "randomness", "estimate", "mixtures", "datasets"]
 LIBRARIES = {"numpy", "scipy", "torch", "jaxtyping", "sklearn", "pooch", "tqdm", "joblib"}
 
 
