@@ -1,11 +1,11 @@
-"""Regression: least squares, what it knows about its own errors, and networks that say
-how far to trust them.
+"""Regression: least squares, its errors, and networks that say how far to trust them.
 
 Observations are y = f(x) + s(x) ε with ε ~ N(0, 1): f is the target's mean and s its
 noise. Inputs are rows, x is (n, m); a linear model is y ≈ xβ, without an intercept.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +29,7 @@ Weights = Real[ndarray, "m"] | Float[Tensor, "m"]
 
 
 class Target(NamedTuple):
-    """A law of y given x: its mean f(x) and the standard deviation s(x) of its noise."""
+    """A law of y given x: mean f(x), and noise of standard deviation s(x)."""
 
     name: str
     mean: Callable[[ndarray], ndarray]
@@ -47,7 +47,7 @@ class BestLine(NamedTuple):
 
 
 class Descent(NamedTuple):
-    """Where a descent went, from its start on: betas (steps + 1, m), and their losses."""
+    """Where a descent went, from its start on: betas (steps + 1, m), with losses."""
 
     betas: Float[ndarray, "steps_plus_1 m"]
     losses: Float[ndarray, "steps_plus_1"]
@@ -182,7 +182,7 @@ def descend(
     betas[0] = start
     _check_model(betas[0], x, y, std)
     with np.errstate(over="ignore", invalid="ignore"):
-        for now, then in zip(betas[:-1], betas[1:], strict=True):
+        for now, then in pairwise(betas):
             then[:] = now + rate / (len(y) * std**2) * (x.T @ (y - x @ now))
     if not np.isfinite(betas).all():
         raise OverflowError(
@@ -192,7 +192,7 @@ def descend(
 
 
 def best_line(target: Target) -> BestLine:
-    """Return  β = E[x f]/E[x²],  σ = √E[(f − βx)² + s²]  and  ½ log 2πeσ²  for a target.
+    """Return  β = E[x f]/E[x²],  σ = √E[(f − βx)² + s²]  and  ½ log 2πeσ².
 
     No line through the origin with one σ for all x has a smaller mean NLL.
 
@@ -203,7 +203,8 @@ def best_line(target: Target) -> BestLine:
     variance = _average(
         lambda x: (target.mean(x) - slope * x) ** 2 + target.noise_std(x) ** 2
     )
-    return BestLine(slope, np.sqrt(variance), 0.5 * np.log(2 * np.pi * np.e * variance))
+    nll = 0.5 * np.log(2 * np.pi * np.e * variance)
+    return BestLine(slope, float(np.sqrt(variance)), float(nll))
 
 
 def nll_floor(target: Target, std: Number | None = None) -> float:
@@ -275,10 +276,11 @@ def beta_nll(
     y: Float[Tensor, "n"],
     beta: Number,
 ) -> Float[Tensor, ""]:
-    """Return  1/n Σᵢ ⌊σᵢ^{2β}⌋ (log σᵢ + (yᵢ − μᵢ)²/(2σᵢ²)),  where ⌊·⌋ is not differentiated.
+    """Return  1/n Σᵢ ⌊σᵢ^{2β}⌋ (log σᵢ + (yᵢ − μᵢ)²/(2σᵢ²)),  ⌊·⌋ being held constant.
 
-    At β = 0 it is the mean NLL, less its constant. At β = 1 the gradient in μᵢ is that
-    of least squares, whatever σᵢ; in between, something in between.
+    Differentiation passes over what stands in ⌊·⌋. At β = 0 it is the mean NLL, less
+    its constant. At β = 1 the gradient in μᵢ is that of least squares, whatever σᵢ; in
+    between, something in between.
 
     Args:
         mean: μᵢ.
@@ -295,7 +297,7 @@ def beta_nll(
 
 
 class Network(nn.Module):
-    """A straight line plus `hidden` tanh units,  Ax + b + C tanh(Wx + w),  standardised.
+    """A line plus tanh units,  Ax + b + C tanh(Wx + w),  between standardised numbers.
 
     Inputs and observations are centred and scaled by the data it is made for, so that
     nobody outside needs to. At first A, b and C are 0: it predicts the mean and the
@@ -317,7 +319,7 @@ class Network(nn.Module):
             self.register_buffer(name, value)
         z = (x - self.x_mean) / self.x_std
         steep = z[torch.randint(len(x), (hidden,), generator=generator)]
-        inner = torch.randn(hidden, x.shape[1], generator=generator, dtype=x.dtype)
+        inner = 2 * torch.randn(hidden, x.shape[1], generator=generator, dtype=x.dtype)
         self.inner = nn.Parameter(inner)
         self.offset = nn.Parameter(-(inner * steep).sum(1))
         self.outer = nn.Parameter(x.new_zeros(outputs, hidden + x.shape[1]))
@@ -334,7 +336,7 @@ class Network(nn.Module):
         return 0.5 * ((self.inner**2).sum() + (self.outer**2).sum())
 
     def forward(self, x):
-        """Return the mean (n,), or the mean and the standard deviation, at raw x (n, m)."""
+        """Return the mean (n,), or the mean and the standard deviation, at raw x."""
         x = torch.as_tensor(x, dtype=self.inner.dtype)
         checks.rows(x=x)
         checks.of_shape((len(x), len(self.x_mean)), x=x)
@@ -425,7 +427,7 @@ def _new_network(x, y, hidden, outputs, generator) -> Network:
 
 
 def _trained(network: Network, loss: Callable, steps: int, n: int) -> Network:
-    """The network with `loss` and its share of the prior minimised, and then at rest."""
+    """The network with `loss` and its share of the prior minimised, at rest."""
     checks.counting_number(steps=steps)
     optimizer = torch.optim.LBFGS(
         network.parameters(),
