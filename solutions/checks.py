@@ -42,7 +42,7 @@ def counting_number(**arguments) -> None:
     """Refuse whatever is not one of 1, 2, 3, ..."""
     for name, value in arguments.items():
         _require(
-            isinstance(value, Integral) and value >= 1,
+            isinstance(value, Integral) and value is not True and value >= 1,
             name,
             "a positive integer",
             value,
@@ -82,7 +82,7 @@ def positive_definite(dimension: int, **arguments) -> None:
     for name, value in arguments.items():
         of_shape((dimension, dimension), **{name: value})
         value = _plain(value)
-        holds = (
+        holds = value.size > 0 and (
             np.abs(value - value.T).max() <= 1e-6 * np.abs(value).max()
             and np.linalg.eigvalsh(value).min() > 0
         )

@@ -87,7 +87,8 @@ def line_mle(x: Real[ndarray, "n"], y: Real[ndarray, "n"]) -> LineFit:
     if np.all(x == x[0]):
         raise ValueError(f"x must not be constant, got {x[0]} everywhere")
     dx, dy = x - x.mean(), y - y.mean()
-    slope = dx @ dy / (dx @ dx)
+    unit = np.abs(dx).max()  # squares in these units neither vanish nor overflow
+    slope = (dx / unit) @ dy / np.sum((dx / unit) ** 2) / unit
     variance = np.mean((dy - slope * dx) ** 2)
     return LineFit(float(slope), float(y.mean() - slope * x.mean()), float(variance))
 
@@ -131,10 +132,13 @@ def coin_map(tosses: Tosses, prior_mean: Number, prior_variance: Number) -> floa
     ones, zeros = _count(tosses)
     _check_prior(prior_mean, prior_variance)
     m, v = float(prior_mean), float(prior_variance)
-    if ones == 0:
-        return _map_of_zeros(zeros, m, v)
-    if zeros == 0:
-        return 1 - _map_of_zeros(ones, 1 - m, v)
+    if ones == 0:  # the lesser root of θ² − (1+m)θ + m − vt, or 0
+        root = 2 * (m - v * zeros) / (1 + m + np.hypot(1 - m, 2 * np.sqrt(v * zeros)))
+        return float(max(root, 0.0))
+    if zeros == 0:  # the greater root of θ² − mθ − vh, or 1
+        width = np.hypot(m, 2 * np.sqrt(v * ones))
+        root = (m + width) / 2 if m > 0 else 2 * v * ones / (width - m)
+        return float(min(root, 1.0))
 
     def cubic(theta: float) -> float:
         return v * (ones - len(tosses) * theta) - (theta - m) * theta * (1 - theta)
@@ -171,23 +175,40 @@ def two_tails(tosses: Tosses, prior_mean: Number, prior_variance: Number) -> Two
         prior_variance: v > 0, a variance.
     """
     likeliest = coin_map(tosses, prior_mean, prior_variance)
-    top = coin_log_posterior(likeliest, tosses, prior_mean, prior_variance)
-    # The log posterior's second derivative is below −(1/v + n): beyond 12 standard
-    # deviations of a normal law of that precision the posterior has nothing left.
-    reach = 12 / np.sqrt(1 / prior_variance + len(tosses))
-    low, high = max(likeliest - reach, 0.0), min(likeliest + reach, 1.0)
+    ones, zeros = _count(tosses)
+
+    def fall(theta: float) -> float:
+        """How far the log posterior at θ lies below its highest point.
+
+        As a difference of two heights it would drown in rounding where both are large.
+        """
+        heads = xlogy(ones, theta / likeliest) if ones else 0.0
+        tails = xlogy(zeros, (1 - theta) / (1 - likeliest)) if zeros else 0.0
+        middle = (theta + likeliest) / 2
+        return (
+            (theta - likeliest) * (middle - prior_mean) / prior_variance - heads - tails
+        )
+
+    def edge(end: float) -> float:
+        """Where the posterior has fallen to e⁻⁷² of its height, or else the end."""
+        if fall(end) <= 72:
+            return end
+        return optimize.brentq(lambda theta: min(fall(theta), 1e6) - 72, end, likeliest)
 
     def integral(power: int) -> float:
-        """Of (1−θ)^power times the posterior, whose highest point is set to 1."""
+        """Of (1−θ)^power times the posterior, on either side of its highest point."""
 
         def integrand(theta: float) -> float:
-            height = coin_log_posterior(theta, tosses, prior_mean, prior_variance)
-            return (1 - theta) ** power * np.exp(height - top)
+            return (1 - theta) ** power * np.exp(-fall(theta))
 
-        value, _ = integrate.quad(
-            integrand, low, high, points=[likeliest], epsabs=0, epsrel=1e-11, limit=200
+        return sum(
+            abs(
+                integrate.quad(integrand, edge(end), likeliest, epsabs=0, epsrel=1e-9)[
+                    0
+                ]
+            )
+            for end in (0.0, 1.0)
         )
-        return value
 
     return TwoTails((1 - likeliest) ** 2, integral(2) / integral(0))
 
@@ -233,10 +254,9 @@ def log_likelihood_at(
     Reference: Bishop (2006), eq. 2.121, and the square completed.
     """
     _check_data(data, covariance)
-    checks.not_nan(means=means)
-    factor, peak = torch.linalg.cholesky(covariance), data.mean(dim=0)
-    away = torch.linalg.solve_triangular(factor, (means - peak).mT, upper=False)
-    return _log_likelihood(data, peak, factor) - len(data) / 2 * (away**2).sum(dim=0)
+    checks.of_shape((len(means), data.shape[1]), means=means)
+    checks.finite(means=means)
+    return _log_likelihood_at(means, data, torch.linalg.cholesky(covariance))
 
 
 def ascend(
@@ -276,7 +296,7 @@ def ascend(
     checks.counting_number(batch_size=size)
     checks.at_most(len(data), batch_size=size)
     generator = given_or_fresh(generator)
-    factor = torch.linalg.cholesky(covariance)
+    factor = torch.linalg.cholesky(covariance.to(data))
     mean = start.detach().clone().to(data).requires_grad_()
     path = [mean.detach().clone()]
     climber = (optimizer or torch.optim.SGD)([mean], lr=rate)
@@ -296,11 +316,12 @@ def ascend(
         path.append(mean.detach().clone())
 
     means = torch.stack(path)
-    if not torch.isfinite(means).all():
+    heights = _log_likelihood_at(means, data, factor)
+    if not torch.isfinite(heights).all():
         raise OverflowError(
             f"the ascent left the numbers: a rate of {rate} is too large"
         )
-    return Ascent(means, log_likelihood_at(means, data, covariance))
+    return Ascent(means, heights)
 
 
 def critical_rate(n: int, covariance: Float[Tensor, "d d"]) -> float:
@@ -372,18 +393,19 @@ def stationary_covariance(
     return vectors @ settled @ vectors.mT
 
 
-def _map_of_zeros(zeros: int, m: float, v: float) -> float:
-    """The MAP after zeros alone: of  θ² − (1+m)θ + m − vt  the lesser root, or 0."""
-    root = 2 * (m - v * zeros) / (1 + m + np.sqrt((1 - m) ** 2 + 4 * v * zeros))
-    return float(max(root, 0.0))
-
-
 def _log_likelihood(data: Tensor, mean: Tensor, factor: Tensor) -> Tensor:
     """`log_likelihood` with the Cholesky factor of the covariance, unchecked."""
     n, d = data.shape
     away = torch.linalg.solve_triangular(factor, (data - mean).mT, upper=False)
     log_det = d * np.log(2 * np.pi) + 2 * factor.diagonal().log().sum()
     return -0.5 * ((away**2).sum() + n * log_det)
+
+
+def _log_likelihood_at(means: Tensor, data: Tensor, factor: Tensor) -> Tensor:
+    """`log_likelihood_at`, likewise."""
+    peak = data.mean(dim=0)
+    away = torch.linalg.solve_triangular(factor, (means - peak).mT, upper=False)
+    return _log_likelihood(data, peak, factor) - len(data) / 2 * (away**2).sum(dim=0)
 
 
 def _count(tosses: Tosses) -> tuple[int, int]:

@@ -85,7 +85,8 @@ def assert_refused(function, *args, argument, value, **kwargs):
     except Exception as error:
         raise AssertionError(f"{call} should raise a ValueError that says so, raised {error!r:.200}") from None
     else:
-        returned = np.array2string(np.asarray(result), threshold=6)
+        several = isinstance(result, tuple)
+        returned = f"{result!r:.200}" if several else np.array2string(np.asarray(result), threshold=6)
         raise AssertionError(f"{call} was accepted, and returned {returned}: bad input should raise a ValueError")
 
 

@@ -150,7 +150,7 @@ def test_normal_mle_is_likelier_than_any_other_law(rng):
 
 @pytest.mark.claim("thm-normal-mle", kind="automatic differentiation")
 def test_normal_mle_is_where_the_gradient_vanishes(rng):
-    """PyTorch's gradient of Σ log N(xᵢ; μ, σ²) in (μ, σ²) is 0 at the fit; at n − 1 it would be -½/σ̂²."""
+    """PyTorch's gradient of Σ log N(xᵢ; μ, σ²) in (μ, σ²) is 0 at the fit; with n − 1 it would not be."""
     x = rng.normal(-2.0, 3.0, 9)
     fit = likelihood.normal_mle(x)
     at = tensor([fit.mean, fit.variance]).requires_grad_()
@@ -858,9 +858,9 @@ def test_two_tails_is_two_predictions_in_a_row_if_the_prior_is_flat(ones, zeros)
 
 @pytest.mark.claim("prop-truncation")
 def test_two_tails_stays_within_zero_and_one():
-    """For 0011001 and N(½, 1/10) the posterior mean and E[(1−θ)²] differ from those over the whole line, where
+    """For N(½, 1/10) the posterior mean and E[(1−θ)²] differ by over 0.01 from those of θ on the whole line.
 
-    Gauss-Hermite nodes are exact; with N(½, 1/100) they differ by less, as less of the prior is cut off.
+    There Gauss-Hermite nodes are exact. With N(½, 1/100), less of which is cut off, they differ by below 0.001.
     """
     gaps = []
     for variance in (0.1, 0.01):
@@ -904,7 +904,7 @@ def mistakes_in_level(data, mean, covariance):
         "is Σ used where Σ⁻¹ belongs?": whole - square - 0.5 * np.sum(away @ covariance * away),
         "was the covariance taken for a matrix of standard deviations?": level(data, mean, covariance @ covariance),
         "is the trace of Σ⁻¹ used, not the quadratic form?": whole - square - 0.5 * np.trace(inverse) * np.sum(away**2),
-        "is the quadratic form a trace of Σ⁻¹ times the mean's outer product, not the sum over all rows?": whole
+        "is the quadratic form that of the rows' mean, n times, not the sum over the rows?": whole
         - square
         - 0.5 * away.mean(0) @ inverse @ away.mean(0) * n,
         "are the covariances off the diagonal ignored?": level(data, mean, np.diag(np.diag(covariance))),
@@ -951,6 +951,19 @@ def test_log_likelihood_compares_covariances():
     want = [-2 * (2 * math.log(2 * math.pi * s) + 10 / s) for s in (0.5, 5.0, 50.0)]
     mistakes = {"is the constant -n/2 log det(2πΣ) dropped?": [-20 / s for s in (0.5, 5.0, 50.0)]}
     assert_close(levels, want, rtol=SHARP, what="log_likelihood under I/2, 5I and 50I", mistakes=mistakes)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_log_likelihood_holds_in_hundreds_of_dimensions(rng, scale):
+    """In 300 dimensions det Σ is some 1e-1200 or 1e1200, which no float is; its logarithm is numpy's slogdet."""
+    root = rng.normal(size=(300, 3))
+    covariance = scale * (np.eye(300) + root @ root.T)
+    data = math.sqrt(scale) * rng.normal(size=(4, 300))
+    square = np.sum(data @ np.linalg.inv(covariance) * data)
+    want = -0.5 * (square + 4 * (300 * math.log(2 * math.pi) + np.linalg.slogdet(covariance)[1]))
+    got = likelihood.log_likelihood(tensor(data), tensor(np.zeros(300)), tensor(covariance))
+    assert torch.isfinite(got), f"log_likelihood in 300 dimensions is {got.item()}: does det Σ leave the floats?"
+    assert_close(got, want, rtol=1e-9, what="log_likelihood in 300 dimensions")
 
 
 @pytest.mark.claim("lem-bowl")
@@ -1053,9 +1066,7 @@ def mistakes_in_path(data, covariance, start, rate, steps):
         "is this the gradient of the mean over the rows, where that of the full sum was asked for?": plain_path(
             data, covariance, start, rate / n, steps
         ),
-        "is the gradient a sum where n/k scaled it already, so n too large?": plain_path(
-            data, covariance, start, rate * n, steps
-        ),
+        "is the gradient multiplied by n twice?": plain_path(data, covariance, start, rate * n, steps),
         "is every row of the path the last mean, because none was copied?": np.tile(want[-1], (steps + 1, 1)),
         "is the start missing from the path?": plain_path(data, covariance, start, rate, steps + 1)[1:],
         "are gradients summed up from step to step, because they are not set to zero?": summed_up(
@@ -1381,6 +1392,15 @@ def test_ascend_takes_its_randomness_from_the_generator_alone():
     assert not torch.allclose(path(None), path(None)), "ascend without a generator always goes the same way"
 
 
+def test_ascend_stays_where_it_has_arrived():
+    """From x̄ itself each of the steps + 1 means is x̄, each log-likelihood the highest: no stopping early."""
+    peak = np.mean(DATA, axis=0)
+    got = ascend(start=peak, rate=0.2, steps=7)
+    assert_close(got.means, np.tile(peak, (8, 1)), rtol=1e-12, what="means, from x̄ on")
+    want = np.full(8, level(DATA, peak, COVARIANCE))
+    assert_close(got.log_likelihoods, want, rtol=SHARP, what="log_likelihoods, from x̄ on")
+
+
 def test_ascend_leaves_the_global_generator_alone(generator):
     """torch's global generator is in the state it was in, with a generator of one's own and without."""
     state = torch.get_rng_state()
@@ -1674,7 +1694,7 @@ def mistakes_in_settled(data, covariance, rate, k):
         "are only the variances in the eigenvectors kept, and their covariances dropped?": back(
             np.diag(np.diag(noise * outer / (total - outer)))
         ),
-        "is it C a/(2−a) along each eigenvector, squared out of its order?": back(noise * a / (2 - a)),
+        "is Cᵢⱼ multiplied by aⱼ/(2−aⱼ), as if all eigenvalues were equal?": back(noise * a / (2 - a)),
     }
 
 
@@ -1700,7 +1720,7 @@ def test_stationary_covariance_solves_its_equation(rng, share, d, k):
 
 @pytest.mark.claim("thm-minibatch")
 def test_stationary_covariance_is_where_the_recursion_settles():
-    """From 0, and from 100 I, 400 rounds of P ← (I−A) P (I−A)ᵀ + A C Aᵀ come to it; one round more leaves it there."""
+    """From 0, and from 100 I, 400 rounds of P ← (I−A) P (I−A)ᵀ + A C Aᵀ come to it."""
     rate, k, n = 0.1, 2, 5
     settled = likelihood.stationary_covariance(tensor(DATA), tensor(COVARIANCE), rate=rate, batch_size=k)
     away = subset_means(DATA, k) - np.mean(DATA, axis=0)

@@ -500,6 +500,12 @@ def level_by_a_product(data, mean, covariance):
     return torch.distributions.MultivariateNormal(mean, covariance).log_prob(data).exp().prod().log()
 
 
+@wrong(replaces="log_likelihood", hint="does det Σ leave the floats?")
+def level_by_a_determinant(data, mean, covariance):
+    right_level(data, mean, covariance)
+    return parts(data, mean, covariance)[0] - len(data) / 2 * torch.log(torch.det(2 * np.pi * covariance))
+
+
 @wrong(replaces="log_likelihood", hint="log_likelihood near 10⁸")
 def level_multiplied_out(data, mean, covariance):
     right_level(data, mean, covariance)
@@ -638,6 +644,14 @@ def ascent_that_begins_a_step_late(data, covariance, *, steps, **rest):
     right = right_ascent(data, covariance, steps=steps, **rest)
     right = right_ascent(data, covariance, steps=steps + 1, **rest)
     return Ascent(right.means[1:], right.log_likelihoods[1:])
+
+
+@wrong(replaces="ascend", hint="should have shape (8, 2)")
+def ascent_that_stops_when_it_has_arrived(data, covariance, **rest):
+    right = right_ascent(data, covariance, **rest)
+    moved = (right.means.diff(dim=0).norm(dim=1) > 1e-9).nonzero()
+    last = int(moved.max()) + 2 if len(moved) else 1
+    return Ascent(right.means[:last], right.log_likelihoods[:last])
 
 
 @wrong(replaces="ascend", hint="because they are not set to zero")

@@ -46,7 +46,7 @@ def batch_with_the_variance_as_std(rng, target, n):
     return x[:, None], rng.normal(target.mean(x), target.noise_std(x) ** 2)
 
 
-@wrong(replaces="draw_batch", trap="E99", hint="not independent of one another (E99)")
+@wrong(replaces="draw_batch", trap="E99", hint="and independent of one another (E99)")
 def batch_from_one_seed_for_both(rng, target, n):
     checks.counting_number(n=n)
     seed = rng.integers(0, 2**63)
@@ -80,7 +80,7 @@ def batch_with_standard_noise(rng, target, n):
 @wrong(replaces="draw_batch", hint="x seems to be normal")
 def batch_with_normal_inputs(rng, target, n):
     checks.counting_number(n=n)
-    x = np.abs(rng.normal(10, 20 / 12**0.5, n))
+    x = rng.normal(10, 20 / 12**0.5, n)
     return x[:, None], target.mean(x) + target.noise_std(x) * rng.standard_normal(n)
 
 
@@ -91,10 +91,10 @@ def batch_on_the_unit_interval(rng, target, n):
     return x[:, None], target.mean(x) + target.noise_std(x) * rng.standard_normal(n)
 
 
-@wrong(replaces="draw_batch", hint="x seems to be a grid")
+@wrong(replaces="draw_batch", hint="is rng used, and no grid?")
 def batch_on_a_grid(rng, target, n):
     checks.counting_number(n=n)
-    x = np.linspace(0, 20, n) + 1e-9 * rng.random(n)
+    x = np.linspace(0, 20, n)
     return x[:, None], target.mean(x) + target.noise_std(x) * rng.standard_normal(n)
 
 
@@ -130,7 +130,7 @@ def batch_with_noise_of_a_fixed_seed(rng, target, n):
 def batch_without_noise(rng, target, n):
     checks.counting_number(n=n)
     x = rng.uniform(0, 20, n)
-    return x[:, None], target.mean(x) + 1e-12 * rng.standard_normal(n)
+    return x[:, None], target.mean(x)
 
 
 # ols
@@ -429,7 +429,8 @@ def gradient_of_each_row(beta, x, y, std):
 
 def go_down(x, y, start, rate, steps, std=1.0, factor=1.0):
     """The right descent, with its gradient multiplied by a factor, which may be wrong."""
-    right_descend(x, y, start=start, rate=1e-9 * rate, steps=steps, std=std)  # refuses bad input
+    checks.counting_number(steps=steps)
+    right_descend(x, y, start=start, rate=rate, steps=1, std=std)  # refuses bad input
     betas = [np.broadcast_to(np.asarray(start, float), x.shape[1:]).copy()]
     for _ in range(steps):
         step = rate * factor * right_gradient(betas[-1], x, y, std)
@@ -446,7 +447,8 @@ def descend_upwards(x, y, *, start, rate, steps, std=1.0):
 
 @wrong(replaces="descend", trap="E94", hint="is y ignored (E94)?")
 def descend_to_a_line(x, y, *, start, rate, steps, std=1.0):
-    go_down(x, y, start, 1e-9 * rate, steps, std)
+    checks.counting_number(steps=steps)
+    right_descend(x, y, start=start, rate=rate, steps=1, std=std)
     return go_down(x, 2.0 * x.sum(axis=1), start, rate, steps, std)
 
 
@@ -879,7 +881,7 @@ def network_that_standardises_what_it_is_given(x, y, *, hidden=10, steps=200, ge
     return Around(network, standardise)
 
 
-@wrong(replaces="fit_network", hint="is both columns used" if False else "are both columns used?")
+@wrong(replaces="fit_network", hint="are both columns used?")
 def network_of_the_first_column(x, y, *, hidden=10, steps=200, generator=None):
     right_fit_network(x, y, hidden=hidden, steps=1)  # refuses bad input
     network = right_fit_network(x[:, :1], y, hidden=hidden, steps=steps, generator=generator)
@@ -904,7 +906,7 @@ def network_in_double_precision(x, y, *, hidden=10, steps=200, generator=None):
     return right_fit_network(x, y, hidden=hidden, steps=steps, generator=generator).double()
 
 
-@wrong(replaces="fit_network", hint="is generator used?")
+@wrong(replaces="fit_network", trap="E99", hint="is generator used?")
 def network_from_a_global_seed(x, y, *, hidden=10, steps=200, generator=None):
     return right_fit_network(x, y, hidden=hidden, steps=steps)
 
