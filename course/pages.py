@@ -64,6 +64,16 @@ def _forget(app, env, docname) -> None:
     env.course_traps = [trap for trap in _traps(env) if trap["page"] != docname]
 
 
+def _bind(app, doctree) -> None:
+    """Keep a punctuation mark on the line of the inline formula before it."""
+    for formula in list(doctree.findall(nodes.math)):
+        after = formula.next_node(descend=False, siblings=True)
+        mark = re.match(r"[.,;:!?)’”]+", after) if isinstance(after, nodes.Text) else None
+        if mark:
+            after.parent.replace(after, nodes.Text(after[mark.end() :]))
+            formula.replace_self(nodes.inline("", "", formula.deepcopy(), nodes.Text(mark[0]), classes=["bound"]))
+
+
 def _fill(app, doctree, docname) -> None:
     for place in list(doctree.findall(_TrapListPlace)):
         content = []
@@ -148,6 +158,7 @@ def setup(app):
     app.add_directive("trap-list", TrapList)
     app.connect("env-purge-doc", _forget)
     app.connect("env-updated", _list_pages)
+    app.connect("doctree-read", _bind)
     app.connect("doctree-resolved", _fill)
     app.connect("html-page-context", _offer_notebook, priority=900)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": False}

@@ -270,7 +270,7 @@ def ascend(
     optimizer: Callable[..., torch.optim.Optimizer] | None = None,
     generator: torch.Generator | None = None,
 ) -> Ascent:
-    """Climb the log-likelihood of the mean by  μ ← μ + λ ∇L(μ),  and tell the way.
+    """Climb the log-likelihood of the mean by  μ ← μ + λ ∇L(μ),  and return the path.
 
     With a batch of k rows, drawn anew at every step, ∇L is estimated by n/k times the
     gradient of the batch's sum: unbiased, and on one scale for every k.

@@ -78,7 +78,7 @@ def ols(x: Real[ndarray, "n m"], y: Real[ndarray, "n"]) -> Float[ndarray, "m"]:
     """Return  β̂ = (xᵀx)⁻¹ xᵀy,  which minimises |y − xβ|².
 
     It is found from an orthogonal decomposition of x: the condition number of xᵀx is
-    the square of that of x, and half the digits would be lost.
+    the square of that of x, and would lose twice as many digits.
 
     Args:
         x: n inputs, a row each; its columns are linearly independent, so n ≥ m.
@@ -278,7 +278,7 @@ def beta_nll(
 ) -> Float[Tensor, ""]:
     """Return  1/n Σᵢ ⌊σᵢ^{2β}⌋ (log σᵢ + (yᵢ − μᵢ)²/(2σᵢ²)),  ⌊·⌋ being held constant.
 
-    Differentiation passes over what stands in ⌊·⌋. At β = 0 it is the mean NLL, less
+    What stands in ⌊·⌋ is a number to whoever differentiates. At β = 0 it is the mean NLL, less
     its constant. At β = 1 the gradient in μᵢ is that of least squares, whatever σᵢ; in
     between, something in between.
 
@@ -332,8 +332,8 @@ class Network(nn.Module):
         return features @ self.outer.T + self.constant
 
     def penalty(self) -> Tensor:
-        """Half the squares of all weights: −log of a N(0, 1) prior on each."""
-        return 0.5 * ((self.inner**2).sum() + (self.outer**2).sum())
+        """Half the squares of all its numbers: −log of a N(0, 1) prior on each."""
+        return 0.5 * sum((part**2).sum() for part in self.parameters())
 
     def forward(self, x):
         """Return the mean (n,), or the mean and the standard deviation, at raw x."""
@@ -353,10 +353,10 @@ def fit_network(
     steps: int = 200,
     generator: torch.Generator | None = None,
 ) -> Network:
-    """Fit a network for the mean by maximum likelihood with one unknown σ for all x.
+    """Fit a network for the mean, with one unknown σ for all x, to highest posterior.
 
     The best σ² for a given mean is the mean squared residual; with it the mean NLL is
-    ½ log of that, and a constant. A N(0, 1) prior on the weights is added.
+    ½ log of that, and a constant. To it comes a N(0, 1) prior on the weights.
 
     Args:
         x: n ≥ 2 inputs, a row each; no column constant.
@@ -388,9 +388,10 @@ def fit_mean_and_std(
     warm_up: int = 1500,
     generator: torch.Generator | None = None,
 ) -> Network:
-    """Fit a network for the mean and the standard deviation by maximum likelihood.
+    """Fit a network for the mean and the standard deviation, to highest posterior.
 
-    The mean NLL of N(μ(x), σ(x)²) is minimised, with a N(0, 1) prior on the weights.
+    The mean NLL of N(μ(x), σ(x)²) is minimised, with a N(0, 1) prior on the weights,
+    which keeps σ from vanishing where the mean meets a point.
 
     Args:
         x: n ≥ 2 inputs, a row each; no column constant.

@@ -216,6 +216,20 @@ def ols_multiplied_by_the_gram_matrix(x, y):
     return x.T @ x @ x.T @ y * 1.0
 
 
+@wrong(replaces="ols", hint="whose condition number is that of x squared?")
+def ols_that_cuts_small_singular_values(x, y):
+    right_ols(x, y)
+    return np.linalg.lstsq(x, y, rcond=1e-6)[0]
+
+
+@wrong(replaces="ols", hint="is badly conditioned")
+def ols_that_refuses_too_much(x, y):
+    beta = right_ols(x, y)
+    if np.linalg.cond(x) > 1e6:
+        raise ValueError(f"x is badly conditioned, got {np.linalg.cond(x):.2g}")
+    return beta
+
+
 # ols_covariance
 
 
@@ -506,6 +520,20 @@ def descend_into_nan(x, y, *, start, rate, steps, std=1.0):
         return go_down(x, y, start, rate, steps, std)
     except OverflowError:
         return regression.Descent(np.full((steps + 1, x.shape[1]), np.nan), np.full(steps + 1, np.nan))
+
+
+@wrong(replaces="descend", hint="should give 61 of each")
+def descend_until_it_stops(x, y, *, start, rate, steps, std=1.0):
+    path = go_down(x, y, start, rate, steps, std)
+    still = np.flatnonzero(np.abs(np.diff(path.losses)) < 1e-15)
+    end = still[0] + 2 if len(still) else steps + 1
+    return regression.Descent(path.betas[:end], path.losses[:end])
+
+
+@wrong(replaces="descend", hint="cut to whole numbers because start is")
+def descend_in_the_type_of_start(x, y, *, start, rate, steps, std=1.0):
+    path = go_down(x, y, start, rate, steps, std)
+    return path._replace(betas=path.betas.astype(np.asarray(start).dtype))
 
 
 # best_line
@@ -925,6 +953,25 @@ def network_that_standardises_in_place(x, y, *, hidden=10, steps=200, generator=
     return network
 
 
+@wrong(replaces="fit_network", trap="E99", hint="seeds PyTorch's global generator")
+def network_that_seeds_everything(x, y, *, hidden=10, steps=200, generator=None):
+    if generator is not None:
+        torch.manual_seed(generator.initial_seed())
+    return right_fit_network(x, y, hidden=hidden, steps=steps, generator=generator)
+
+
+@wrong(replaces="fit_network", hint="without a generator gives the same network twice")
+def network_with_a_seed_of_its_own(x, y, *, hidden=10, steps=200, generator=None):
+    generator = generator or torch.Generator().manual_seed(0)
+    return right_fit_network(x, y, hidden=hidden, steps=steps, generator=generator)
+
+
+@wrong(replaces="fit_network", hint="is hidden used?")
+def network_of_ten_units_always(x, y, *, hidden=10, steps=200, generator=None):
+    right_fit_network(x, y, hidden=hidden, steps=1)  # refuses bad input
+    return right_fit_network(x, y, steps=steps, generator=generator)
+
+
 # fit_mean_and_std
 
 
@@ -1027,4 +1074,17 @@ def both_without_beta(x, y, *, hidden=10, steps=200, beta=None, warm_up=1500, ge
 def both_with_beta_zero(x, y, *, hidden=10, steps=200, beta=None, warm_up=1500, generator=None):
     checks.fraction(**({} if beta is None else {"beta": beta}))
     beta = None if beta is None else 0.0
+    return right_fit_both(x, y, hidden=hidden, steps=steps, beta=beta, warm_up=warm_up, generator=generator)
+
+
+@wrong(replaces="fit_mean_and_std", hint="σ would be better 1.2")
+def both_with_a_mean_absolute_residual(x, y, *, hidden=10, steps=200, beta=None, warm_up=1500, generator=None):
+    fit = both_after(lambda mean, std, *_: (mean, std * (2 / np.pi) ** 0.5))
+    return fit(x, y, hidden, steps, beta, warm_up, generator)
+
+
+@wrong(replaces="fit_mean_and_std", hint="followed by a fit of the likelihood itself?")
+def both_with_beta_exchanged(x, y, *, hidden=10, steps=200, beta=None, warm_up=1500, generator=None):
+    checks.fraction(**({} if beta is None else {"beta": beta}))
+    beta = None if beta is None else 1 - beta
     return right_fit_both(x, y, hidden=hidden, steps=steps, beta=beta, warm_up=warm_up, generator=generator)
