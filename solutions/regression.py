@@ -77,8 +77,8 @@ def draw_batch(
 def ols(x: Real[ndarray, "n m"], y: Real[ndarray, "n"]) -> Float[ndarray, "m"]:
     """Return  β̂ = (xᵀx)⁻¹ xᵀy,  which minimises |y − xβ|².
 
-    It is found from an orthogonal decomposition of x: the condition number of xᵀx is
-    the square of that of x, and would lose twice as many digits.
+    It is found from the singular values of x, and not from xᵀx, whose condition number
+    is the square of that of x, and would lose twice as many digits.
 
     Args:
         x: n inputs, a row each; its columns are linearly independent, so n ≥ m.
@@ -88,7 +88,10 @@ def ols(x: Real[ndarray, "n m"], y: Real[ndarray, "n"]) -> Float[ndarray, "m"]:
     Learning, section 3.2.
     """
     _check_pairs(x, y)
-    return _pseudo_inverse(x) @ y
+    scale = _column_lengths(x)
+    beta, _, rank, _ = np.linalg.lstsq(x / scale, y, rcond=None)
+    _require_rank(x, rank)
+    return beta / scale
 
 
 def ols_covariance(
@@ -108,7 +111,10 @@ def ols_covariance(
     checks.positive(noise_variance=noise_variance)
     if np.ndim(noise_variance):
         checks.of_shape((len(x),), noise_variance=noise_variance)
-    inverse = _pseudo_inverse(x)
+    scale = _column_lengths(x)
+    q, r = np.linalg.qr(x / scale)
+    _require_rank(x, np.linalg.matrix_rank(r))
+    inverse = np.linalg.solve(r * scale, q.T)  # (xᵀx)⁻¹xᵀ
     return (inverse * noise_variance) @ inverse.T
 
 
@@ -278,9 +284,9 @@ def beta_nll(
 ) -> Float[Tensor, ""]:
     """Return  1/n Σᵢ ⌊σᵢ^{2β}⌋ (log σᵢ + (yᵢ − μᵢ)²/(2σᵢ²)),  ⌊·⌋ being held constant.
 
-    What stands in ⌊·⌋ is a number to whoever differentiates. At β = 0 it is the mean NLL, less
-    its constant. At β = 1 the gradient in μᵢ is that of least squares, whatever σᵢ; in
-    between, something in between.
+    What stands in ⌊·⌋ is a number to whoever differentiates. At β = 0 it is the mean
+    NLL, less its constant. At β = 1 the gradient in μᵢ is that of least squares,
+    whatever σᵢ; in between, something in between.
 
     Args:
         mean: μᵢ.
@@ -509,16 +515,17 @@ def _prediction(network: Callable, x: ndarray, std) -> tuple[ndarray, ndarray]:
     return mean, std
 
 
-def _pseudo_inverse(x: Real[ndarray, "n m"]) -> Float[ndarray, "m n"]:
-    """(xᵀx)⁻¹xᵀ, if the columns of x are independent, whatever their scales."""
-    scale = np.linalg.norm(x, axis=0)
-    rank = np.linalg.matrix_rank(x / np.where(scale > 0, scale, 1.0))
+def _column_lengths(x) -> Float[ndarray, "m"]:
+    """What to divide the columns by, so that rank is not a question of their units."""
+    lengths = np.linalg.norm(x, axis=0)
+    return np.where(lengths > 0, lengths, 1.0)
+
+
+def _require_rank(x, rank) -> None:
     if rank < x.shape[1]:
         raise ValueError(
             f"x must have linearly independent columns, got {x.shape[1]} of rank {rank}"
         )
-    q, r = np.linalg.qr(x / scale)
-    return np.linalg.solve(r, q.T) / scale[:, None]
 
 
 def _check_pairs(x, y) -> None:
