@@ -73,7 +73,8 @@ def table(**arguments) -> None:
     """Refuse arrays that are not of shape (n, d) with n ≥ 1, NaN and ±∞ in them."""
     rows(**arguments)
     for name, value in arguments.items():
-        _require(len(value) > 0, name, "at least one row", f"shape {np.shape(value)}")
+        shape = tuple(np.shape(value))
+        _require(min(shape) > 0, name, "at least one row and one column", shape)
     finite(**arguments)
 
 
@@ -107,7 +108,7 @@ def of_shape(shape, **arguments) -> None:
             np.shape(value) == tuple(shape),
             name,
             f"of shape {tuple(shape)}",
-            np.shape(value),
+            tuple(np.shape(value)),
         )
 
 

@@ -190,11 +190,13 @@ def descend(
     with np.errstate(over="ignore", invalid="ignore"):
         for now, then in pairwise(betas):
             then[:] = now + rate / (len(y) * std**2) * (x.T @ (y - x @ now))
-    if not np.isfinite(betas).all():
+        z = (y - betas @ x.T) / std
+        losses = 0.5 * np.log(2 * np.pi) + np.log(std) + 0.5 * (z**2).mean(axis=1)
+    if not np.isfinite(losses).all():
         raise OverflowError(
             f"the descent left the numbers: a rate of {rate} is too large"
         )
-    return Descent(betas, np.array([mean_nll(beta, x, y, std) for beta in betas]))
+    return Descent(betas, losses)
 
 
 def best_line(target: Target) -> BestLine:
@@ -271,7 +273,7 @@ def coverage(
     checks.fraction(level=level)
     mean, band = _prediction(network, x, std)
     noise, reach = target.noise_std(x), ndtri((1 + level) / 2) * band
-    checks.positive(noise=noise)
+    checks.positive(noise_std=noise)
     off = mean - target.mean(x)
     return ndtr((off + reach) / noise) - ndtr((off - reach) / noise)
 
@@ -298,8 +300,9 @@ def beta_nll(
     heteroscedastic uncertainty estimation with probabilistic neural networks.
     """
     checks.fraction(beta=beta)
-    weight = std.detach() ** (2 * beta)
-    return (weight * (torch.log(std) + 0.5 * ((y - mean) / std) ** 2)).mean()
+    checks.finite(mean=mean, y=y)
+    checks.positive(std=std)
+    return _beta_nll(mean, std, y, beta)
 
 
 class Network(nn.Module):
@@ -343,12 +346,15 @@ class Network(nn.Module):
 
     def forward(self, x):
         """Return the mean (n,), or the mean and the standard deviation, at raw x."""
-        x = torch.as_tensor(x, dtype=self.inner.dtype)
+        x = _tensor(x).to(self.inner.dtype)
         checks.rows(x=x)
         checks.of_shape((len(x), len(self.x_mean)), x=x)
         out = self.outputs(x)
         mean = self.y_mean + self.y_std * out[:, 0]
-        return mean if out.shape[1] == 1 else (mean, self.y_std * torch.exp(out[:, 1]))
+        if out.shape[1] == 1:
+            return mean
+        # far from the data the line in log σ would leave the numbers
+        return mean, self.y_std * torch.exp(out[:, 1].clamp(-50, 50))
 
 
 def fit_network(
@@ -419,13 +425,19 @@ def fit_mean_and_std(
 
     def loss(beta: Number = 0.0) -> Tensor:
         out = network.outputs(x)
-        return beta_nll(out[:, 0], torch.exp(out[:, 1]), z, beta)
+        return _beta_nll(out[:, 0], torch.exp(out[:, 1]), z, beta)
 
     if beta is not None:
         checks.fraction(beta=beta)
         checks.counting_number(warm_up=warm_up)
         _warm_up(network, lambda: loss(beta), warm_up)
     return _trained(network, loss, steps, len(y)).to(dtype)
+
+
+def _beta_nll(mean: Tensor, std: Tensor, y: Tensor, beta: Number) -> Tensor:
+    """`beta_nll`, unchecked."""
+    weight = std.detach() ** (2 * beta)
+    return (weight * (torch.log(std) + 0.5 * ((y - mean) / std) ** 2)).mean()
 
 
 def _new_network(x, y, hidden, outputs, generator) -> Network:
@@ -472,7 +484,7 @@ def _warm_up(network: Network, loss: Callable, steps: int, rate: float = 0.02) -
 def _training_data(x, y) -> tuple[Tensor, Tensor, torch.dtype]:
     """Both as tensors in double precision, and the precision they came in."""
     _check_pairs(x, y)
-    x, y = torch.as_tensor(x), torch.as_tensor(y)
+    x, y = _tensor(x), _tensor(y)
     dtype = x.dtype if x.is_floating_point() else torch.float64
     x, y = x.detach().double(), y.detach().double()
     for name, value in {"x": x, "y": y[:, None]}.items():
@@ -482,6 +494,11 @@ def _training_data(x, y) -> tuple[Tensor, Tensor, torch.dtype]:
                 f"{name} must vary, got {value[0][constant][0]} everywhere"
             )
     return x, y, dtype
+
+
+def _tensor(x) -> Tensor:
+    """A tensor as it is, an array as a copy, for it may not be ours to write to."""
+    return x if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
 
 
 def _average(f: Callable[[ndarray], ndarray]) -> float:
@@ -496,6 +513,8 @@ def _average(f: Callable[[ndarray], ndarray]) -> float:
 def _cross_entropy(target: Target, x, mean, std=None) -> ndarray:
     """E[−log N(y; mean, std²)] at x; the std that is left out is the target's own."""
     noise = target.noise_std(x)
+    if std is None:
+        checks.positive(noise_std=noise)
     std = noise if std is None else std
     return (
         0.5 * np.log(2 * np.pi)
@@ -507,10 +526,19 @@ def _cross_entropy(target: Target, x, mean, std=None) -> ndarray:
 def _prediction(network: Callable, x: ndarray, std) -> tuple[ndarray, ndarray]:
     """Mean and standard deviation at x (n,), as arrays."""
     predicted = network(np.asarray(x, dtype=float)[:, None])
-    if std is not None:
-        checks.positive(std=std)
-        predicted = predicted, std
-    mean, std = (np.asarray(part, dtype=float) for part in predicted)
+    alone = not isinstance(predicted, tuple)
+    if alone != (std is not None):
+        what = "the mean alone" if alone else "mean and std"
+        raise ValueError(
+            f"std must be given if and only if the network returns the mean alone, "
+            f"got {std} with a network that returns {what}"
+        )
+    mean, std = (
+        np.asarray(part, dtype=float)
+        for part in ((predicted, np.full(len(x), std)) if alone else predicted)
+    )
+    checks.of_shape(np.shape(x), mean=mean, std=std)
+    checks.finite(mean=mean)
     checks.positive(std=std)
     return mean, std
 

@@ -2060,3 +2060,42 @@ def test_stationary_covariance_has_the_dtype_of_the_data():
     """float32 gives float32, float64 gives float64, and no argument is written to; of batch_mean_covariance too."""
     assert_left_alone_and_in_kind("batch_mean_covariance", data=tensor(DATA), batch_size=2)
     assert_left_alone_and_in_kind("stationary_covariance", **good("stationary_covariance"))
+
+
+# What other readers found
+
+
+def test_log_likelihood_at_refuses_points_that_are_none():
+    """Infinite means and means of another dimension are refused."""
+    data, covariance = torch.zeros(3, 2, dtype=torch.float64), torch.eye(2, dtype=torch.float64)
+    infinite = torch.tensor([[0.0, 0.0], [np.inf, 0.0]], dtype=torch.float64)
+    assert_refused(likelihood.log_likelihood_at, infinite, data, covariance, argument="means", value=np.inf)
+    wide = torch.zeros(2, 3, dtype=torch.float64)
+    assert_refused(likelihood.log_likelihood_at, wide, data, covariance, argument="means", value="(2, 3)")
+
+
+def test_ascend_that_overflows_in_its_heights_says_so():
+    """Where μ is still a number and its log-likelihood is not, an OverflowError is raised too."""
+    data = torch.randn(10, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    start = torch.ones(2, dtype=torch.float64)
+    with pytest.raises(OverflowError):
+        likelihood.ascend(data, torch.eye(2, dtype=torch.float64), start=start, rate=1.0, steps=180)
+
+
+@pytest.mark.parametrize(
+    ("tosses", "mean", "want"), [([0], 30.0, 7.13423149022e-11), ([0] * 5, 30.0, 4.99411829402e-10)]
+)
+def test_two_tails_far_outside(tosses, mean, want):
+    """With the prior N(30, 10⁻⁴) all weight is near θ = 1; held against 40-digit quadrature (mpmath)."""
+    got = likelihood.two_tails(tosses, mean, 1e-4).predictive
+    # θ near 1 is known to 10⁻¹⁶, and 1-θ, of 10⁻⁶ to 10⁻⁵, to 10⁻¹⁰; the MAP's own rounding costs 30/10⁻⁴ times 10⁻¹⁶.
+    assert_close(got, want, rtol=1e-4, what=f"two_tails({tosses}, {mean}, 1e-4).predictive")
+
+
+def test_ascend_refuses_a_batch_of_true():
+    """True is not a batch size."""
+    data, eye = torch.zeros(3, 2, dtype=torch.float64), torch.eye(2, dtype=torch.float64)
+    start = torch.zeros(2, dtype=torch.float64)
+    assert_refused(
+        likelihood.ascend, data, eye, start=start, rate=0.1, steps=1, batch_size=True, argument="batch_size", value=True
+    )

@@ -2060,3 +2060,64 @@ def test_whole_numbers_are_numbers():
     network = answering(lambda x: 2 * x + 1, lambda x: 1 + x)
     got = regression.coverage(network, target("FAN"), np.array([1, 5]))
     assert_close(got, regression.coverage(network, target("FAN"), np.array([1.0, 5.0])), what="coverage")
+
+
+# What other readers found
+
+
+def test_coverage_refuses_a_mean_without_a_std():
+    """At two points the two means of a network without std must not be read as a mean and a std."""
+    network = lambda x: 2 * x[:, 0]  # noqa: E731
+    with pytest.raises(ValueError, match="std"):
+        regression.coverage(network, target("LINE"), np.array([1.0, 2.0]))
+
+
+def test_coverage_refuses_two_stds():
+    """A network that returns its std is not to be given another."""
+    network = lambda x: (2 * x[:, 0], 1 + x[:, 0])  # noqa: E731
+    with pytest.raises(ValueError, match="std"):
+        regression.coverage(network, target("LINE"), np.array([1.0, 2.0, 3.0]), std=1.0)
+
+
+def test_expected_nll_refuses_a_column_of_means():
+    """A mean of shape (n, 1) must not meet f of shape (n,) and broadcast."""
+    with pytest.raises(ValueError, match="mean"):
+        regression.expected_nll(lambda x: 2 * x, target("LINE"), std=1.0)
+
+
+def test_beta_nll_refuses_a_std_that_is_not_positive():
+    """A second std of 0 or below is refused, by value."""
+    mean, y = torch.zeros(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    for bad in (0.0, -2.0):
+        std = torch.tensor([1.0, bad], dtype=torch.float64)
+        assert_refused(regression.beta_nll, mean, std, y, 0.5, argument="std", value=bad)
+
+
+def test_nll_floor_refuses_a_target_without_noise():
+    """Without noise there is no floor: the NLL falls without bound."""
+    silent = regression.Target("silent", lambda x: x, lambda x: 0 * x)
+    assert_refused(regression.nll_floor, silent, argument="noise_std", value=0.0)
+
+
+def test_descend_that_overflows_in_its_losses_says_so():
+    """Where β is still a number and its loss is not, an OverflowError is raised too."""
+    x = np.ones((3, 1))
+    with pytest.raises(OverflowError):
+        regression.descend(x, np.zeros(3), start=1.0, rate=11.0, steps=200)
+
+
+def test_ols_refuses_a_table_without_columns():
+    """x of shape (n, 0) is no design."""
+    assert_refused(regression.ols, np.zeros((3, 0)), np.zeros(3), argument="x", value="(3, 0)")
+
+
+@pytest.mark.filterwarnings("error")
+def test_fit_mean_and_std_reads_arrays_that_may_not_be_written_to(rng, generator):
+    """Read-only arrays are fitted and predicted without a warning; far outside the data the std stays a number."""
+    x, y = regression.draw_batch(rng, target("LINE"), 100)
+    x.flags.writeable = y.flags.writeable = False
+    network = regression.fit_mean_and_std(x, y, steps=20, generator=generator)
+    far = np.array([[-1e5], [0.0], [1e5]])
+    far.flags.writeable = False
+    _, std = network(far)
+    assert bool((torch.isfinite(std) & (std > 0)).all()), f"std at {far.ravel()} is {std}"
