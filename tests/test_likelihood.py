@@ -14,7 +14,7 @@ from scipy import integrate, linalg, special, stats
 
 from solutions import likelihood
 from tests.diagnose import assert_close, assert_refused
-from tests.honest import assert_frequencies, assert_mean, assert_unbiased
+from tests.honest import assert_frequencies, assert_mean, assert_proportion, assert_unbiased
 
 # A hundred roundings, each of 1.1e-16 of numbers that cancel to a thousandth of themselves, lose 1e-11.
 SHARP = 1e-10
@@ -2099,3 +2099,109 @@ def test_ascend_refuses_a_batch_of_true():
     assert_refused(
         likelihood.ascend, data, eye, start=start, rate=0.1, steps=1, batch_size=True, argument="batch_size", value=True
     )
+
+
+@pytest.mark.parametrize(("n", "k"), [(11, 1), (11, 2), (12, 3), (9, 9)])
+def test_ascend_draws_batches_of_different_rows_all_alike(generator, n, k):
+    """At the one-step rate μ is the batch's mean; with the rows 1, 2, 4, ... it tells which rows were drawn.
+
+    Every batch has k different rows, and all rows come up equally often.
+    """
+    data = 2.0 ** torch.arange(n, dtype=torch.float64)[:, None]
+    one, steps = torch.ones(1, 1, dtype=torch.float64), 1500
+    start = torch.zeros(1, dtype=torch.float64)
+    way = likelihood.ascend(data, one, start=start, rate=1 / n, steps=steps, batch_size=k, generator=generator)
+    sums = (way.means[1:, 0] * k).round().long()
+    drawn = (sums[:, None] >> torch.arange(n)) & 1
+    sizes = drawn.sum(dim=1)
+    assert bool((sizes == k).all()), (
+        f"a batch of {k} held {sizes[sizes != k][0]} different rows: drawn with replacement?"
+    )
+    counts = drawn.sum(dim=0).double().numpy()
+    if k == n:
+        assert (counts == steps).all()
+    elif k == 1:
+        assert_frequencies(counts, np.full(n, 1 / n), detects=0.3)
+    else:
+        for row in counts:
+            assert_proportion(int(row), steps, k / n, detects=0.1)
+
+
+@pytest.mark.parametrize("generator_given", [True, False])
+def test_ascend_does_not_seed_the_global_generator(generator_given):
+    """The state of PyTorch's own generator is the same before and after."""
+    data, eye = torch.ones(5, 2, dtype=torch.float64), torch.eye(2, dtype=torch.float64)
+    before = torch.random.get_rng_state()
+    given = torch.Generator().manual_seed(3) if generator_given else None
+    start = torch.zeros(2, dtype=torch.float64)
+    likelihood.ascend(data, eye, start=start, rate=0.1, steps=3, batch_size=2, generator=given)
+    assert torch.equal(before, torch.random.get_rng_state()), "ascend used or seeded PyTorch's global generator"
+
+
+def test_ascend_scales_a_batch_for_an_optimizer_too():
+    """With optimizer=torch.optim.SGD and batches the way is that of the plain ascent: n/k is in both."""
+    data = torch.randn(12, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    ways = [
+        likelihood.ascend(
+            data,
+            torch.eye(2, dtype=torch.float64),
+            start=torch.ones(2, dtype=torch.float64),
+            rate=0.02,
+            steps=8,
+            batch_size=3,
+            optimizer=optimizer,
+            generator=torch.Generator().manual_seed(5),
+        ).means
+        for optimizer in (None, torch.optim.SGD)
+    ]
+    assert_close(ways[1], ways[0], rtol=1e-12, what="ascend with torch.optim.SGD and batches")
+
+
+@pytest.mark.parametrize("variance", [1e-10, 1e-3, 1.0, 1e3, 1e6])
+@pytest.mark.parametrize("mean", [-2.0, 0.3, 3.0])
+def test_coin_map_is_where_the_slope_changes_sign(variance, mean):
+    """Just below θ̂ the posterior rises and just above it falls, in exact fractions, for opinions of every strength."""
+    tosses = [0, 0, 1, 1, 0, 0, 1]
+    got = likelihood.coin_map(tosses, mean, variance)
+    m, v = Fraction(mean), Fraction(variance)
+
+    def slope(theta):
+        return 3 / theta - 4 / (1 - theta) - (theta - m) / v
+
+    # to eight digits of θ̂ and of 1 - θ̂, or to what a float near 1 can say
+    away = max(min(Fraction(got), 1 - Fraction(got)) / 10**8, Fraction(1, 2**50))
+    assert slope(Fraction(got) - away) > 0 > slope(Fraction(got) + away), f"coin_map({mean}, {variance}) = {got}"
+
+
+@pytest.mark.parametrize(("mean", "variance"), [(0.5, 100.0), (-1.0, 2.0), (2.0, 1e4)])
+def test_two_tails_of_wide_opinions(mean, variance):
+    """Held against scipy's quadrature of θ³(1-θ)⁴N(θ; m, v), which a wide opinion leaves smooth."""
+    tosses = [0, 0, 1, 1, 0, 0, 1]
+
+    def integral(power):
+        f = lambda u: u**3 * (1 - u) ** (4 + power) * np.exp(-((u - mean) ** 2) / (2 * variance))  # noqa: E731
+        return integrate.quad(f, 0, 1, epsabs=0, epsrel=1e-12)[0]
+
+    got = likelihood.two_tails(tosses, mean, variance).predictive
+    assert_close(got, integral(2) / integral(0), rtol=1e-8, what=f"two_tails(tosses, {mean}, {variance}).predictive")
+
+
+def test_coin_log_posterior_has_the_shape_of_theta():
+    """θ may have two dimensions, the prior mean may be negative; differences are those of the formula."""
+    theta = np.array([[0.1, 0.5, 0.9], [0.2, 0.3, 0.99]])
+    got = likelihood.coin_log_posterior(theta, [0, 1, 1], -0.7, 0.2)
+    want = 2 * np.log(theta) + np.log1p(-theta) - (theta + 0.7) ** 2 / 0.4
+    assert got.shape == theta.shape, f"shape {got.shape}, should be {theta.shape}"
+    assert_close(got - got[0, 0], want - want[0, 0], atol=1e-12, what="differences of coin_log_posterior")
+
+
+@pytest.mark.parametrize(("n", "d", "m"), [(1, 2, 3), (4, 1, 3), (4, 3, 3), (2, 2, 2), (3, 2, 1)])
+def test_log_likelihood_at_is_log_likelihood_row_by_row(generator, n, d, m):
+    """One number for each mean, the same as `torch.distributions` sums for it, for one row of data and one column."""
+    data, means = (torch.randn(k, d, dtype=torch.float64, generator=generator) for k in (n, m))
+    root = torch.randn(d, d, dtype=torch.float64, generator=generator)
+    covariance = root @ root.T + torch.eye(d, dtype=torch.float64)
+    law = torch.distributions.MultivariateNormal
+    want = torch.stack([law(mean, covariance).log_prob(data).sum() for mean in means])
+    got = likelihood.log_likelihood_at(means, data, covariance)
+    assert_close(got, want, rtol=1e-9, atol=1e-9, what="log_likelihood_at")
