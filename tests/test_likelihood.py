@@ -2108,7 +2108,7 @@ def test_ascend_draws_batches_of_different_rows_all_alike(generator, n, k):
     Every batch has k different rows, and all rows come up equally often.
     """
     data = 2.0 ** torch.arange(n, dtype=torch.float64)[:, None]
-    one, steps = torch.ones(1, 1, dtype=torch.float64), 1500
+    one, steps = torch.ones(1, 1, dtype=torch.float64), 20 if k == n else 900
     start = torch.zeros(1, dtype=torch.float64)
     way = likelihood.ascend(data, one, start=start, rate=1 / n, steps=steps, batch_size=k, generator=generator)
     sums = (way.means[1:, 0] * k).round().long()
@@ -2121,10 +2121,10 @@ def test_ascend_draws_batches_of_different_rows_all_alike(generator, n, k):
     if k == n:
         assert (counts == steps).all()
     elif k == 1:
-        assert_frequencies(counts, np.full(n, 1 / n), detects=0.3)
+        assert_frequencies(counts, np.full(n, 1 / n), detects=0.4)
     else:
         for row in counts:
-            assert_proportion(int(row), steps, k / n, detects=0.1)
+            assert_proportion(int(row), steps, k / n, detects=0.15)
 
 
 @pytest.mark.parametrize("generator_given", [True, False])
