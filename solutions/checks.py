@@ -52,14 +52,14 @@ def counting_number(**arguments) -> None:
 def rows(**arguments) -> None:
     """Refuse arrays that are not of shape (n, d), and NaN in them."""
     for name, value in arguments.items():
-        _require(np.ndim(value) == 2, name, "of shape (n, d)", np.shape(value))
+        _require(np.ndim(value) == 2, name, "of shape (n, d)", _shape(value))
     not_nan(**arguments)
 
 
 def series(**arguments) -> None:
     """Refuse arrays that are not of shape (n,) with n ≥ 1, NaN and ±∞ in them."""
     for name, value in arguments.items():
-        got = "none" if np.size(value) == 0 else f"shape {np.shape(value)}"
+        got = "none" if np.size(value) == 0 else f"shape {_shape(value)}"
         _require(
             np.ndim(value) == 1 and np.size(value) > 0,
             name,
@@ -73,7 +73,7 @@ def table(**arguments) -> None:
     """Refuse arrays that are not of shape (n, d) with n ≥ 1, NaN and ±∞ in them."""
     rows(**arguments)
     for name, value in arguments.items():
-        shape = tuple(np.shape(value))
+        shape = _shape(value)
         _require(min(shape) > 0, name, "at least one row and one column", shape)
     finite(**arguments)
 
@@ -105,16 +105,16 @@ def of_shape(shape, **arguments) -> None:
     """Refuse arrays of another shape."""
     for name, value in arguments.items():
         _require(
-            np.shape(value) == tuple(shape),
+            _shape(value) == tuple(shape),
             name,
             f"of shape {tuple(shape)}",
-            tuple(np.shape(value)),
+            _shape(value),
         )
 
 
 def same_shape(**arguments) -> None:
     """Refuse arrays whose shapes differ."""
-    shapes = [np.shape(value) for value in arguments.values()]
+    shapes = [_shape(value) for value in arguments.values()]
     _require(
         len(set(shapes)) == 1,
         " and ".join(arguments),
@@ -139,6 +139,11 @@ def _entries(holds, allowed, arguments) -> None:
         value = _plain(value)
         wrong = value[~holds(value)]
         _require(wrong.size == 0, name, allowed, wrong[0] if wrong.size else value)
+
+
+def _shape(value) -> tuple[int, ...]:
+    """The shape as a plain tuple, of a tensor too."""
+    return tuple(np.shape(value))
 
 
 def _plain(value) -> ndarray:

@@ -195,20 +195,16 @@ def two_tails(tosses: Tosses, prior_mean: Number, prior_variance: Number) -> Two
             return end
         return optimize.brentq(lambda theta: min(fall(theta), 1e6) - 72, end, likeliest)
 
+    sides = (edge(0.0), likeliest), (likeliest, edge(1.0))
+
     def integral(power: int) -> float:
         """Of (1−θ)^power times the posterior, on either side of its highest point."""
 
         def integrand(theta: float) -> float:
             return (1 - theta) ** power * np.exp(-fall(theta))
 
-        return sum(
-            abs(
-                integrate.quad(integrand, edge(end), likeliest, epsabs=0, epsrel=1e-9)[
-                    0
-                ]
-            )
-            for end in (0.0, 1.0)
-        )
+        precise = {"epsabs": 0, "epsrel": 1e-9}
+        return sum(integrate.quad(integrand, *side, **precise)[0] for side in sides)
 
     return TwoTails((1 - likeliest) ** 2, integral(2) / integral(0))
 
@@ -327,8 +323,8 @@ def ascend(
 def critical_rate(n: int, covariance: Float[Tensor, "d d"]) -> float:
     """Return  2s/n,  s the smallest eigenvalue of Σ: the rate where ascents get lost.
 
-    Below it every plain ascent on n rows does. Half of it takes a single step, if all
-    eigenvalues are the same.
+    Below it every plain ascent on n rows arrives; at half of it in a single step, if
+    all eigenvalues are the same.
 
     Args:
         n: how many rows the data have.
@@ -345,7 +341,7 @@ def batch_mean_covariance(
     """Return  S/k (n−k)/(n−1),  the covariance of the mean of k rows of the n.
 
     The k rows are drawn without replacement, all subsets being equally likely, and
-    S = 1/n Σᵢ (xᵢ−x̄)(xᵢ−x̄)ᵀ. There the likelihood of the batch alone is highest.
+    S = 1/n Σᵢ (xᵢ−x̄)(xᵢ−x̄)ᵀ. Their mean is where their own likelihood is highest.
 
     Args:
         data: n ≥ 2 observations, a row each.

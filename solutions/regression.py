@@ -132,8 +132,7 @@ def mean_nll(beta: Weights, x: Rows, y: Column, std: Number) -> Number | Tensor:
     Reference: Bishop (2006), eq. 3.11, divided by −n.
     """
     _check_model(beta, x, y, std)
-    z = (y - x @ beta) / std
-    return 0.5 * np.log(2 * np.pi) + np.log(std) + 0.5 * (z**2).mean()
+    return _mean_nll(beta, x, y, std)
 
 
 def nll_gradient(
@@ -153,7 +152,7 @@ def nll_gradient(
     Reference: Bishop (2006), eq. 3.13.
     """
     _check_model(beta, x, y, std)
-    return -np.transpose(x) @ (y - x @ beta) / (len(y) * std**2)
+    return _nll_gradient(beta, x, y, std)
 
 
 def descend(
@@ -165,7 +164,7 @@ def descend(
     steps: int,
     std: Number = 1.0,
 ) -> Descent:
-    """Go down by  β ← β − λ ∇(mean NLL),  and tell the way.
+    """Go down by  β ← β − λ ∇(mean NLL),  and return the path.
 
     The error shrinks along each eigenvector of xᵀx/(nσ²), with eigenvalue h, by the
     factor 1 − λh: it arrives if and only if 0 < λ < 2/h for all of them.
@@ -189,9 +188,8 @@ def descend(
     _check_model(betas[0], x, y, std)
     with np.errstate(over="ignore", invalid="ignore"):
         for now, then in pairwise(betas):
-            then[:] = now + rate / (len(y) * std**2) * (x.T @ (y - x @ now))
-        z = (y - betas @ x.T) / std
-        losses = 0.5 * np.log(2 * np.pi) + np.log(std) + 0.5 * (z**2).mean(axis=1)
+            then[:] = now - rate * _nll_gradient(now, x, y, std)
+        losses = np.array([_mean_nll(beta, x, y, std) for beta in betas])
     if not np.isfinite(losses).all():
         raise OverflowError(
             f"the descent left the numbers: a rate of {rate} is too large"
@@ -434,6 +432,17 @@ def fit_mean_and_std(
     return _trained(network, loss, steps, len(y)).to(dtype)
 
 
+def _mean_nll(beta: Weights, x: Rows, y: Column, std: Number) -> Number | Tensor:
+    """`mean_nll`, unchecked."""
+    z = (y - x @ beta) / std
+    return 0.5 * np.log(2 * np.pi) + np.log(std) + 0.5 * (z**2).mean()
+
+
+def _nll_gradient(beta: ndarray, x: ndarray, y: ndarray, std: Number) -> ndarray:
+    """`nll_gradient`, unchecked."""
+    return -x.T @ (y - x @ beta) / (len(y) * std**2)
+
+
 def _beta_nll(mean: Tensor, std: Tensor, y: Tensor, beta: Number) -> Tensor:
     """`beta_nll`, unchecked."""
     weight = std.detach() ** (2 * beta)
@@ -527,16 +536,14 @@ def _prediction(network: Callable, x: ndarray, std) -> tuple[ndarray, ndarray]:
     """Mean and standard deviation at x (n,), as arrays."""
     predicted = network(np.asarray(x, dtype=float)[:, None])
     alone = not isinstance(predicted, tuple)
-    if alone != (std is not None):
+    if alone == (std is None):
         what = "the mean alone" if alone else "mean and std"
         raise ValueError(
             f"std must be given if and only if the network returns the mean alone, "
             f"got {std} with a network that returns {what}"
         )
-    mean, std = (
-        np.asarray(part, dtype=float)
-        for part in ((predicted, np.full(len(x), std)) if alone else predicted)
-    )
+    mean, std = (predicted, np.full(len(x), std)) if alone else predicted
+    mean, std = np.asarray(mean, dtype=float), np.asarray(std, dtype=float)
     checks.of_shape(np.shape(x), mean=mean, std=std)
     checks.finite(mean=mean)
     checks.positive(std=std)
