@@ -37,6 +37,8 @@ lint: $(READY) ## style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# There are as many workers as cores: one thread each.
+unit notebooks: export OMP_NUM_THREADS ?= 1
 unit: $(READY) ## the tests of solutions, claims, wrong answers and tools
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --ignore=tests/test_pages.py
 

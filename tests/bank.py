@@ -1,13 +1,14 @@
 """Runs a chapter's tests on its wrong answers: `pytest -p tests.bank --wrong-answers tests.wrong_answers.gaussians ...`
 
-Every test is run once for each wrong answer of that module, which stands in the place of the right one meanwhile. Once
-one has been rejected with the words its entry asks for, its other tests are passed over. `--bank-report` says, in JSON,
-which tests rejected which answer, and with what message; `findings` runs all this and returns what the bank found.
+Each wrong answer of that module is put in the place of the right one, and the tests are run on it until one rejects it
+with the words its entry asks for: the likeliest to do so first, and of these the quickest. `--bank-report` says, in
+JSON, which tests rejected which answer, and with what message; `findings` runs all this and returns what was found.
 """
 
 import importlib
 import json
 import tempfile
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,7 +46,7 @@ def findings(module: str, *arguments: str) -> dict[str, Finding]:
     tests = ROOT / "tests" / f"test_{module.rpartition('.')[2]}.py"
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
-        plugin = ["-p", "tests.bank", f"--wrong-answers={module}", f"--bank-report={report}"]
+        plugin = ["-p", "tests.bank", "--tb=native", f"--wrong-answers={module}", f"--bank-report={report}"]
         process = run_pytest([*plugin, str(tests), *arguments])
         # 0: all tests passed, 1: some failed; anything else is not a result.
         if process.returncode not in (0, 1) or not report.exists():
@@ -56,6 +57,7 @@ def findings(module: str, *arguments: str) -> dict[str, Finding]:
 # The plugin
 
 _found = pytest.StashKey[dict[str, Finding]]()
+_meanwhile = pytest.StashKey[WrongAnswer]()
 
 
 def pytest_addoption(parser):
@@ -67,35 +69,33 @@ def pytest_configure(config):
     config.stash[_found] = {}
 
 
-def pytest_generate_tests(metafunc):
-    """Run each test on each wrong answer."""
-    bank = answers(metafunc.config.getoption("wrong_answers"))
-    metafunc.parametrize("wrong_answer", bank, ids=[answer.name for answer in bank], indirect=True)
-    for answer in bank:
-        metafunc.config.stash[_found].setdefault(answer.name, Finding(answer.hint, 0, {}))
+def pytest_runtestloop(session):
+    """Go through the wrong answers, where pytest would go through the tests."""
+    if session.testsfailed:
+        return None  # not even collected: pytest says so
+    seconds = dict.fromkeys(session.items, 0.0)
+    for answer in answers(session.config.getoption("wrong_answers")):
+        session.config.stash[_meanwhile] = answer
+        session.config.stash[_found][answer.name] = Finding(answer.hint, 0, {})
+        for item in sorted(session.items, key=lambda item: (_distance(item, answer), seconds[item])):
+            started = time.perf_counter()
+            item.ihook.pytest_runtest_protocol(item=item, nextitem=item.parent)  # leaves its module set up
+            seconds[item] = time.perf_counter() - started
+            if session.config.stash[_found][answer.name].hinted:
+                break
+    return True
 
 
-def pytest_collection_modifyitems(items):
-    """The tests of the function that a wrong answer replaces come first, then those of bad input: they know best."""
-
-    def rank(item) -> int:
-        of_the_function = item.name.startswith(f"test_{_answer(item).replaces}_")
-        return 0 if of_the_function else 1 if "refuse" in item.name else 2
-
-    items.sort(key=rank)
-
-
-def pytest_runtest_protocol(item):
-    """Pass over an answer that is settled: of 6,000 tests this leaves a tenth."""
-    return item.config.stash[_found][_answer(item).name].hinted or None
+def _distance(item, answer: WrongAnswer) -> int:
+    """The tests that name the function come first, then the others of bad input: they know best."""
+    return 0 if answer.replaces in item.name else 1 if "refuse" in item.name else 2
 
 
 @pytest.fixture(autouse=True)
-def wrong_answer(request, monkeypatch) -> WrongAnswer:
+def wrong_answer(request, monkeypatch) -> None:
     """Put the wrong answer in the place of the right one, for as long as the test runs."""
-    answer = request.param
+    answer = request.config.stash[_meanwhile]
     monkeypatch.setattr(importlib.import_module(f"solutions.{answer.chapter}"), answer.replaces, answer.function)
-    return answer
 
 
 @pytest.hookimpl(wrapper=True)
@@ -103,14 +103,10 @@ def pytest_runtest_makereport(item, call):
     """Keep the message of each rejection."""
     report = yield
     if call.when == "call" and not report.skipped:
-        found, name = item.config.stash[_found], _answer(item).name
+        found, name = item.config.stash[_found], item.config.stash[_meanwhile].name
         rejections = found[name].rejections | ({item.nodeid: explain(call.excinfo.value)} if report.failed else {})
         found[name] = found[name]._replace(ran=found[name].ran + 1, rejections=rejections)
     return report
-
-
-def _answer(item) -> WrongAnswer:
-    return item.callspec.params["wrong_answer"]
 
 
 def pytest_sessionfinish(session):

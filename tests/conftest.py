@@ -14,13 +14,16 @@ from jaxtyping import install_import_hook
 
 from tests import honest
 
-# From here on each function of `solutions` checks the shapes in its annotations whenever a test calls it.
-install_import_hook("solutions", "beartype.beartype")
+_ROOT = Path(__file__).parents[1]
+
+# From here on each function of a chapter checks the shapes in its annotations whenever a test calls it.
+_GROUND_FLOOR = {"__init__", "checks", "randomness"}  # no shapes there, and called a million times
+_MODULES = sorted({path.stem for path in (_ROOT / "solutions").glob("*.py")} - _GROUND_FLOOR)
+install_import_hook([f"solutions.{module}" for module in _MODULES], "beartype.beartype")
 
 # Kernels started by nbval find `solutions` and `course` even where the project was not installed.
-_ROOT = str(Path(__file__).parents[1])
-if _ROOT not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
+if str(_ROOT) not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
 
 
 def pytest_addoption(parser):

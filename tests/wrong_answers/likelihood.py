@@ -16,6 +16,7 @@ right_posterior, right_map, right_predictive = (
 )
 right_tails, right_level, right_levels = likelihood.two_tails, likelihood.log_likelihood, likelihood.log_likelihood_at
 right_ascent, right_critical = likelihood.ascend, likelihood.critical_rate
+right_levels_unchecked = likelihood._log_likelihood_at
 right_noise, right_settled = likelihood.batch_mean_covariance, likelihood.stationary_covariance
 
 NormalFit, LineFit, TwoTails, Ascent = (
@@ -563,12 +564,12 @@ def climb(
     generator=None,
     gradient=lambda batch, mean, n, inverse: n * inverse @ (batch.mean(dim=0) - mean),
     choose=lambda data, k, generator, step: data[torch.randperm(len(data), generator=generator)[:k]],
-    judge=lambda data, batch, mean, covariance: right_level(data, mean, covariance),
+    judge=None,
 ):
     """An ascent, right as it stands, whose gradient, batches and log-likelihoods can be made wrong."""
     generator = generator or torch.Generator().manual_seed(torch.Generator().seed() % 2**63)
     options = {"batch_size": batch_size, "optimizer": optimizer, "generator": torch.Generator().manual_seed(0)}
-    right_ascent(data, covariance, start=start, rate=rate, steps=steps, **options)  # refuses bad input, and overflows
+    right_ascent(data, covariance, start=start, rate=rate, steps=min(steps, 1), **options)  # refuses bad input
     mean = start.detach().clone().to(data).requires_grad_()
     path, batches = [mean.detach().clone()], []
     climber, inverse = (optimizer or torch.optim.SGD)([mean], lr=rate), torch.linalg.inv(covariance)
@@ -582,8 +583,13 @@ def climb(
 
         climber.step(ask)
         path.append(mean.detach().clone())
+    means = torch.stack(path)
+    if not torch.isfinite(right_levels_unchecked(means, data, torch.linalg.cholesky(covariance.to(data)))).all():
+        raise OverflowError(f"the ascent left the numbers: a rate of {rate} is too large")
+    if judge is None:
+        return Ascent(means, right_levels(means, data, covariance))
     levels = [judge(data, b, m, covariance) for b, m in zip([*batches, batches[-1]], path, strict=True)]
-    return Ascent(torch.stack(path), torch.stack(levels))
+    return Ascent(means, torch.stack(levels))
 
 
 @wrong(replaces="ascend", trap="E28", hint="does it descend?")
