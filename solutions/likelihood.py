@@ -344,7 +344,7 @@ def batch_mean_covariance(
     S = 1/n Σᵢ (xᵢ−x̄)(xᵢ−x̄)ᵀ. Their mean is where their own likelihood is highest.
 
     Args:
-        data: n ≥ 2 observations, a row each.
+        data: n ≥ 1 observations, a row each. The mean of all of them is certain: 0.
         batch_size: k, from 1 to n.
 
     Reference: Cochran (1977), Sampling Techniques, section 2.5.

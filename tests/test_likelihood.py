@@ -1,5 +1,6 @@
 """Maximum likelihood against fractions, sympy, quadrature and automatic gradients; ascents against closed forms."""
 
+import copy
 import itertools
 import math
 from fractions import Fraction
@@ -264,6 +265,32 @@ def test_line_mle_keeps_its_figures_far_from_zero():
         assert_close(getattr(fit, part), want[part], rtol=1e-6, what=f"the {part} near 10⁸", mistakes=mistakes)
 
 
+def test_line_mle_keeps_the_variance_about_a_steep_line():
+    """About y = 2²⁰x ± 2⁻¹⁰, in exact fractions, the variance is 10⁻⁶, where Syy/n and â²Sxx/n are 4·10¹³."""
+    x = np.arange(20.0)
+    y = 2.0**20 * x + 2.0**-10 * (-1) ** np.arange(20)  # no rounding
+    want, _ = mistakes_in_line(x.tolist(), y.tolist())
+    fit = likelihood.line_mle(x, y)
+    assert_close([fit.slope, fit.intercept], [want["slope"], want["intercept"]], rtol=SHARP, atol=1e-7, what="the line")
+    # A residual of 10⁻³ is a difference of numbers of size 10⁷, which are rounded by 2e-9.
+    what = "the variance about a steep line (as Syy/n - â²Sxx/n it would cancel: take the mean of squared residuals)"
+    assert_close(fit.variance, want["variance"], rtol=1e-4, what=what)
+
+
+def test_line_mle_weighs_every_observation_alike():
+    """One of 200 observations that lies 1000 off counts as the others do, in exact fractions: these are squares."""
+    x = np.arange(200.0)
+    y = 2 * x + (-1.0) ** np.arange(200)
+    y[7] += 1000
+    want, _ = mistakes_in_line(x.tolist(), y.tolist())
+    without, _ = mistakes_in_line(np.delete(x, 7).tolist(), np.delete(y, 7).tolist())
+    fit = likelihood.line_mle(x, y)
+    for part in ("slope", "intercept", "variance"):
+        mistakes = {"is the observation that lies far off left out?": without[part]}
+        what = f"the {part}, with one observation far off (is it given less weight than the others?)"
+        assert_close(getattr(fit, part), want[part], rtol=SHARP, what=what, mistakes=mistakes)
+
+
 def test_line_mle_through_two_points_leaves_no_variance():
     """Two points, or several on one line, leave the variance 0, to the last bit of numbers of size 10."""
     for x in ([1.0, 3.0], [-2.0, 0.0, 0.5, 8.0]):
@@ -513,7 +540,17 @@ def mistakes_in_coin_map(ones, zeros, mean, variance):
 
 @pytest.mark.parametrize(
     ("ones", "zeros", "mean", "variance"),
-    [(3, 4, 0.5, 0.1), (3, 4, 0.5, 0.01), (9, 2, 0.3, 0.05), (1, 30, 0.7, 0.002), (2, 1, -0.5, 0.3), (5, 8, 1.7, 2.0)],
+    [
+        (3, 4, 0.5, 0.1),
+        (3, 4, 0.5, 0.01),
+        (9, 2, 0.3, 0.05),
+        (1, 30, 0.7, 0.002),
+        (2, 1, -0.5, 0.3),
+        (5, 8, 1.7, 2.0),
+        (600, 600, 0.3, 0.01),  # many tosses
+        (600, 600, 0.3, 5e-9),  # and a prior so narrow that they move its mean by 6e-6 only
+        (3, 4, -300.0, 1.1e4),  # a wide one, so far away that it moves 3/7 by 1e-3
+    ],
 )
 def test_coin_map_is_the_root_between_zero_and_one(ones, zeros, mean, variance):
     """It is where the slope of the log posterior changes sign, which bisection in exact fractions finds to 2⁻⁶¹."""
@@ -622,12 +659,35 @@ def test_coin_map_lies_between_the_share_of_ones_and_the_prior():
     assert_close(likelihood.coin_map(TOSSES, 0.4, 1e-9), 0.4, atol=PEAK, what="coin_map with a very narrow prior")
 
 
-@pytest.mark.parametrize(("ones", "zeros", "mean", "variance"), [(3, 4, 0.5, 0.1), (0, 2, 0.2, 0.01), (6, 0, 2.0, 0.7)])
+@pytest.mark.parametrize("variance", [1e-10, 1e-3, 1.0, 1e3, 1e6])
+@pytest.mark.parametrize("mean", [-2.0, 0.3, 3.0])
+def test_coin_map_is_where_the_slope_changes_sign(variance, mean):
+    """Just below θ̂ the posterior rises and just above it falls, in exact fractions, for opinions of every strength."""
+    got = float(likelihood.coin_map(TOSSES, mean, variance))
+    peak, m, v = Fraction(got), Fraction(mean), Fraction(variance)
+
+    def slope(theta):
+        return float(3 / theta - 4 / (1 - theta) - (theta - m) / v)
+
+    # A narrow posterior shows its top to eight digits of θ̂ and 1 - θ̂, or to what a float near 1 can say. A wide one is
+    # flat there: by its height alone, as a minimiser sees it, the top is known to the root of 10⁻¹⁵, some 10⁻⁷.
+    away = max(min(peak, 1 - peak) / 10**8, Fraction(1, 2**50)) if variance <= 1e-3 else Fraction(1, 10**7)
+    what = f"coin_map of 3 ones and 4 zeros, prior N({mean}, {variance}), is {got}"
+    assert 0 < peak - away < peak + away < 1, f"{what}, should lie strictly between 0 and 1"
+    below, above = slope(peak - away), slope(peak + away)
+    assert below > 0, f"{what}: just below it the log posterior has the slope {below:.3g}, so its top is at a lower θ"
+    assert above < 0, f"{what}: just above it the log posterior has the slope {above:.3g}, so its top is at a higher θ"
+
+
+@pytest.mark.parametrize(
+    ("ones", "zeros", "mean", "variance"),
+    [(3, 4, 0.5, 0.1), (0, 2, 0.2, 0.01), (6, 0, 2.0, 0.7), (600, 600, 0.3, 0.01)],
+)
 def test_coin_log_posterior_is_likelihood_and_prior(ones, zeros, mean, variance):
     """It is h log θ + t log(1−θ) − (θ−m)²/(2v): scipy's binomial and normal, but for their constants."""
     theta = np.linspace(0.05, 0.95, 7)
     n = ones + zeros
-    log_likelihood = stats.binom.logpmf(ones, n, theta) - np.log(special.comb(n, ones))
+    log_likelihood = stats.binom.logpmf(ones, n, theta) - math.log(math.comb(n, ones))
     prior = (theta - mean) ** 2 / (2 * variance)
     want = log_likelihood - prior
     mistakes = {
@@ -641,7 +701,7 @@ def test_coin_log_posterior_is_likelihood_and_prior(ones, zeros, mean, variance)
         "is this the posterior itself, not its logarithm?": np.exp(want),
     }
     got = likelihood.coin_log_posterior(theta, toss(ones, zeros), mean, variance)
-    # The terms, of size 20 at most, may cancel.
+    # The terms, of size 20 at most for a few tosses, may cancel.
     assert_close(got, want, rtol=SHARP, atol=1e-12, what="coin_log_posterior", mistakes=mistakes)
     alone = likelihood.coin_log_posterior(0.25, toss(ones, zeros), mean, variance)
     want = ones * math.log(0.25) + zeros * math.log(0.75) - (0.25 - mean) ** 2 / (2 * variance)
@@ -656,6 +716,14 @@ def test_coin_log_posterior_at_the_ends():
         got = likelihood.coin_log_posterior(ends, tosses, 0.6, 0.2)
         what = f"coin_log_posterior at 0 and 1 after {tosses} (0 log 0 counts as 0)"
         assert_close(got, want, rtol=SHARP, what=what)
+
+
+def test_coin_log_posterior_has_the_shape_of_theta():
+    """θ may have two dimensions, and the prior mean may be negative."""
+    theta = np.array([[0.1, 0.5, 0.9], [0.2, 0.3, 0.99]])
+    got = likelihood.coin_log_posterior(theta, [0, 1, 1], -0.7, 0.2)
+    want = 2 * np.log(theta) + np.log1p(-theta) - (theta + 0.7) ** 2 / 0.4
+    assert_close(got, want, rtol=SHARP, what="coin_log_posterior of a table of θ")
 
 
 @pytest.mark.claim("prop-truncation")
@@ -783,6 +851,9 @@ CASES = [
     (0, 3, 0.3, 0.02),
     (5, 0, 0.5, 0.1),
     (1, 2, 2.0, 0.5),
+    (3, 4, 0.5, 100.0),
+    (3, 4, -1.0, 2.0),
+    (3, 4, 2.0, 1e4),
 ]
 cases = pytest.mark.parametrize(("ones", "zeros", "mean", "variance"), CASES)
 
@@ -854,6 +925,24 @@ def test_two_tails_is_two_predictions_in_a_row_if_the_prior_is_flat(ones, zeros)
     what = f"two_tails of {ones} ones and {zeros} zeros with a flat prior"
     wrong = {"is this the square of the mean, (1−Eθ)², without the variance of θ?": float((1 - mean) ** 2)}
     assert_close(got, float(exact), rtol=1e-7, what=what, mistakes=wrong)
+
+
+@pytest.mark.parametrize("zeros", [1, 5])
+def test_two_tails_holds_where_the_prior_lies_far_outside(zeros):
+    """For N(30, v) the posterior of u = 1−θ is u^t e^{−(29u + u²/2)/v}; with v = 10⁻⁴ only u near v/29 has weight."""
+    variance = 1e-4
+    unit = variance / 29  # so that the integrals are those of s^k e^{−s − s²v/(2·29²)}, s = u/unit
+
+    def integral(power):
+        def integrand(s):
+            return s**power * math.exp(-s - s**2 * variance / (2 * 29**2))
+
+        return integrate.quad(integrand, 0, math.inf, epsabs=0, epsrel=1e-12)[0]  # beyond u = 1 is e⁻²⁹⁰⁰⁰⁰ of it
+
+    want = unit**2 * integral(zeros + 2) / integral(zeros)
+    got = likelihood.two_tails(toss(0, zeros), 30.0, variance).predictive
+    # θ is known to 1e-16, so u, 3e-6 or more, to 3e-11; the log posterior, of size 4e6, to 1e-9.
+    assert_close(got, want, rtol=1e-8, what=f"two_tails of {zeros} zeros, prior N(30, {variance}), predictive")
 
 
 @pytest.mark.claim("prop-truncation")
@@ -981,12 +1070,23 @@ def test_log_likelihood_is_a_bowl_about_the_mean_of_the_data(rng):
         assert_close(got, 5.5 * drop, rtol=1e-9, atol=1e-10, what="the way down from the peak", mistakes=mistakes)
 
 
+def gradients(what, value, **arguments):
+    """The gradients of a number in the arguments, or a sentence that says in which it has none."""
+    found = [None] * len(arguments)
+    if value.requires_grad:
+        found = torch.autograd.grad(value, [*arguments.values()], allow_unused=True)
+    for name, gradient in zip(arguments, found, strict=True):
+        why = "is something detached on the way, or taken out of torch?"
+        assert gradient is not None, f"{what} cannot be differentiated by its {name}: {why}"
+    return [gradient.numpy() for gradient in found]
+
+
 @pytest.mark.claim("lem-bowl", kind="automatic differentiation")
 def test_log_likelihood_has_the_gradient_n_times_the_inverse_times_the_way_to_the_peak(rng):
     """PyTorch's gradient in μ is n Σ⁻¹ (x̄−μ); its sign leads uphill."""
     covariance, data, mean = random_covariance(rng, 3), rng.normal(2.0, 1.0, (11, 3)), rng.normal(size=3)
     at = tensor(mean).requires_grad_()
-    likelihood.log_likelihood(tensor(data), at, tensor(covariance)).backward()
+    (got,) = gradients("log_likelihood", likelihood.log_likelihood(tensor(data), at, tensor(covariance)), mean=at)
     want = 11 * np.linalg.solve(covariance, data.mean(axis=0) - mean)
     mistakes = {
         "is this the gradient of a mean over the rows, not of their sum?": want / 11,
@@ -994,17 +1094,17 @@ def test_log_likelihood_has_the_gradient_n_times_the_inverse_times_the_way_to_th
         "is Σ used where Σ⁻¹ belongs?": 11 * covariance @ (data.mean(axis=0) - mean),
         "was the covariance taken for a matrix of standard deviations?": np.linalg.solve(covariance, want),
     }
-    assert_close(at.grad, want, rtol=SHARP, atol=1e-10, what="the gradient of log_likelihood in μ", mistakes=mistakes)
+    assert_close(got, want, rtol=SHARP, atol=1e-10, what="the gradient of log_likelihood in μ", mistakes=mistakes)
 
 
 def test_log_likelihood_can_be_differentiated_by_data_and_covariance(rng):
     """In xᵢ the gradient is Σ⁻¹(μ−xᵢ); in Σ, ½ Σ⁻¹ (Σᵢ (xᵢ−μ)(xᵢ−μ)ᵀ) Σ⁻¹ − n/2 Σ⁻¹."""
     sigma, x, mean = random_covariance(rng, 2), rng.normal(size=(4, 2)), rng.normal(size=2)
     data, covariance = tensor(x).requires_grad_(), tensor(sigma).requires_grad_()
-    likelihood.log_likelihood(data, tensor(mean), covariance).backward()
+    height = likelihood.log_likelihood(data, tensor(mean), covariance)
+    by_data, gradient = gradients("log_likelihood", height, data=data, covariance=covariance)
     inverse, away = np.linalg.inv(sigma), x - mean
-    assert_close(data.grad, -away @ inverse, rtol=SHARP, atol=1e-10, what="the gradient of log_likelihood in the data")
-    gradient = covariance.grad.numpy()
+    assert_close(by_data, -away @ inverse, rtol=SHARP, atol=1e-10, what="the gradient of log_likelihood in the data")
     want = 0.5 * inverse @ away.T @ away @ inverse - 2 * inverse
     mistakes = {"is the log det dropped, so that wider always is likelier?": want + 2 * inverse}
     # A gradient in a symmetric matrix may be spread over its two halves in any way.
@@ -1045,6 +1145,24 @@ def test_log_likelihood_at_is_the_log_likelihood_of_each_row(rng):
     }
     got = likelihood.log_likelihood_at(tensor(means), tensor(data), tensor(covariance))
     assert_close(got, want, rtol=SHARP, what="log_likelihood_at", mistakes=mistakes)
+
+
+@pytest.mark.parametrize(("n", "d", "m"), [(1, 2, 3), (4, 1, 3), (4, 3, 3), (2, 2, 2), (3, 2, 1), (3, 7, 2)])
+def test_log_likelihood_at_gives_one_number_for_each_mean(rng, n, d, m):
+    """The numbers are scipy's for a single row of data, a single column, a single mean, and seven dimensions."""
+    covariance, data, means = random_covariance(rng, d), rng.normal(size=(n, d)), rng.normal(size=(m, d))
+    want = [level(data, mean, covariance) for mean in means]
+    got = likelihood.log_likelihood_at(tensor(means), tensor(data), tensor(covariance))
+    assert_close(got, want, rtol=1e-9, atol=1e-9, what=f"log_likelihood_at {m} means of {n} rows in {d} dimensions")
+
+
+def test_log_likelihood_at_of_no_means_is_empty():
+    """For zero rows of means there are zero numbers: shape (0,)."""
+    try:
+        got = likelihood.log_likelihood_at(tensor(np.zeros((0, 2))), tensor(DATA), tensor(COVARIANCE))
+    except RuntimeError as error:
+        raise AssertionError(f"log_likelihood_at of no means should have the shape (0,), raised {error!r}") from None
+    assert_close(got, np.zeros(0), what="log_likelihood_at of no means")
 
 
 # The ascent
@@ -1110,16 +1228,32 @@ def torch_path(optimizer, data, covariance, start, rate, steps, sign=-1):
 
 def ascend(data=DATA, covariance=COVARIANCE, start=START, rate=0.1, steps=6, **rest):
     """`likelihood.ascend` of plain lists; critical here is a rate of 0.29."""
-    return likelihood.ascend(tensor(data), tensor(covariance), start=tensor(start), rate=rate, steps=steps, **rest)
+    got = likelihood.ascend(tensor(data), tensor(covariance), start=tensor(start), rate=rate, steps=steps, **rest)
+    for name, part in got._asdict().items():
+        assert not part.requires_grad, f"{name} ask for gradients: detach them"
+    return got
 
 
-@pytest.mark.parametrize(("rate", "steps"), [(0.03, 6), (0.1, 6), (0.25, 4), (0.35, 5), (0.1, 1)])
+class AsksAgain(torch.optim.LBFGS):
+    """LBFGS, which evaluates the loss many times in a step, and says so where it cannot."""
+
+    def step(self, closure=None):
+        why = "it evaluates the loss many times in a step, so give it a function that does: step(closure)"
+        assert closure is not None, f"LBFGS was asked for a step without a closure; {why}"
+        return super().step(closure)
+
+
+@pytest.mark.parametrize(("rate", "steps"), [(0.03, 6), (0.1, 6), (0.25, 4), (0.35, 5), (0.1, 1), (0.2, 40)])
 def test_ascend_follows_the_closed_form(rate, steps):
-    """means are x̄ + (I − λnΣ⁻¹)ᵗ (start − x̄) for t = 0, ..., steps, at rates below and above the critical one."""
+    """means are x̄ + (I − λnΣ⁻¹)ᵗ (start − x̄) for t = 0, ..., steps, at rates below and above the critical one.
+
+    Of forty steps the last ones are below 10⁻⁸, and are taken nevertheless.
+    """
     got = ascend(rate=rate, steps=steps).means
     want = plain_path(DATA, COVARIANCE, START, rate, steps)
     mistakes = mistakes_in_path(DATA, COVARIANCE, START, rate, steps)
-    assert_close(got, want, rtol=SHARP, atol=1e-10, what=f"means, with a rate of {rate}", mistakes=mistakes)
+    what = f"means, after each of {steps} steps with a rate of {rate}"
+    assert_close(got, want, rtol=SHARP, atol=1e-10, what=what, mistakes=mistakes)
 
 
 @pytest.mark.claim("thm-step-size")
@@ -1258,9 +1392,16 @@ def test_ascend_never_arrives_in_one_step_if_two_eigenvalues_differ(rate):
 
 def test_ascend_uses_the_optimizer_it_is_given():
     """Adam, SGD with momentum and LBFGS go where they go in a loop of our own, on minus torch's log-density."""
+
+    def by_keyword(*parameters, **options):
+        called = len(parameters) == 1 and set(options) == {"lr"}
+        assert called, "an optimizer is made as optimizer([mean], lr=rate): the mean by position, the rate by keyword"
+        return torch.optim.SGD(*parameters, **options)
+
     plain = plain_path(DATA, COVARIANCE, START, 0.1, 5)
-    momentum, newton = partial(torch.optim.SGD, momentum=0.9), partial(torch.optim.LBFGS, max_iter=3)
-    for name, optimizer in {"Adam": torch.optim.Adam, "momentum": momentum, "LBFGS": newton}.items():
+    momentum, newton = partial(torch.optim.SGD, momentum=0.9), partial(AsksAgain, max_iter=3)
+    optimizers = {"lr by keyword": by_keyword, "Adam": torch.optim.Adam, "momentum": momentum, "LBFGS": newton}
+    for name, optimizer in optimizers.items():
         want = torch_path(optimizer, DATA, COVARIANCE, START, 0.1, 5)
         mistakes = {
             "is the optimizer ignored?": plain,
@@ -1275,7 +1416,7 @@ def test_ascend_uses_the_optimizer_it_is_given():
 
 def test_ascend_gives_an_optimizer_that_asks_again_the_same_batch(generator):
     """LBFGS evaluates a step many times; of a batch of one row it finds the highest point, that row, in one step."""
-    climber = partial(torch.optim.LBFGS, max_iter=50, line_search_fn="strong_wolfe", tolerance_change=1e-12)
+    climber = partial(AsksAgain, max_iter=50, line_search_fn="strong_wolfe", tolerance_change=1e-12)
     means = ascend(rate=1.0, steps=12, optimizer=climber, batch_size=1, generator=generator).means.numpy()[1:]
     want = nearest(means, np.array(DATA))
     # LBFGS stops where the gradient, of a bowl with n/k = 5 times Σ⁻¹, is below 1e-7.
@@ -1318,6 +1459,12 @@ def test_ascend_says_so_when_it_leaves_the_numbers():
     """At a rate three million times too large the means overflow in 50 steps: an OverflowError names the rate."""
     with pytest.raises(OverflowError, match="rate"):
         ascend(rate=1e6, steps=60)
+
+
+def test_ascend_says_so_when_only_its_heights_leave_the_numbers():
+    """Multiplied by 1−λn/s = −4999 sixty times, the error is a number, its square none: an OverflowError too."""
+    with pytest.raises(OverflowError):
+        ascend(covariance=np.eye(2), rate=1e3, steps=60)
 
 
 # Batches
@@ -1376,6 +1523,16 @@ def test_ascend_with_a_batch_of_all_rows_is_plain(generator):
     assert_close(got, want, rtol=1e-9, atol=1e-9, what="means, with batches of all the rows")
 
 
+def test_ascend_scales_a_batch_for_an_optimizer_too():
+    """With torch.optim.SGD by name batches lead where they lead without an optimizer: n/k is in both."""
+    plain, named = (
+        ascend(rate=0.02, steps=8, batch_size=2, optimizer=optimizer, generator=torch.Generator().manual_seed(5)).means
+        for optimizer in (None, torch.optim.SGD)
+    )
+    what = "means, with torch.optim.SGD and batches of two"
+    assert_close(named, plain, rtol=1e-12, atol=1e-12, what=what)
+
+
 def test_ascend_takes_its_randomness_from_the_generator_alone():
     """The same state gives the same path; another seed, the same generator again, and None give other ones."""
 
@@ -1403,10 +1560,14 @@ def test_ascend_stays_where_it_has_arrived():
 
 def test_ascend_leaves_the_global_generator_alone(generator):
     """torch's global generator is in the state it was in, with a generator of one's own and without."""
-    state = torch.get_rng_state()
-    for own in (generator, None):
-        ascend(steps=2, batch_size=2, generator=own)
-        assert torch.equal(torch.get_rng_state(), state), "ascend draws from torch's global generator"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(20260101)  # to seed it once more, with 0 or whatever is usual, must show
+        torch.rand(3)
+        state = torch.get_rng_state()
+        for own, batch_size in itertools.product((generator, None), (2, None)):
+            ascend(steps=2, batch_size=batch_size, generator=own)
+            same = torch.equal(torch.get_rng_state(), state)
+            assert same, "ascend draws from torch's global generator, or seeds it: it should leave it alone"
 
 
 @pytest.mark.claim("thm-minibatch")
@@ -1486,6 +1647,24 @@ def test_ascend_draws_every_batch_alike_and_anew(generator):
     assert_frequencies(shared, [1 / 6, 4 / 6, 1 / 6], detects=0.3, hints=hints)
 
 
+@pytest.mark.parametrize(("n", "k"), [(11, 1), (11, 2), (12, 3), (9, 9)])
+def test_ascend_draws_every_row_alike(generator, n, k):
+    """At the one-step rate μ is the batch's mean; that of rows 1, 2, 4, ... tells which k were drawn, none twice."""
+    data, steps = 2.0 ** np.arange(n)[:, None], 20 if k == n else 900
+    means = ascend(data, [[1.0]], [0.0], 1 / n, steps, batch_size=k, generator=generator).means
+    sums = (means[1:, 0] * k).round().long()
+    drawn = (sums[:, None] >> torch.arange(n)) & 1
+    sizes = drawn.sum(dim=1)
+    wrong = sizes[sizes != k].tolist()
+    assert not wrong, f"a batch of {k} held {wrong[0]} different rows: drawn with replacement?"
+    counts = drawn.sum(dim=0).numpy()
+    if k == 1:
+        assert_frequencies(counts, np.full(n, 1 / n), detects=0.4)
+    elif k < n:
+        for count in counts:
+            assert_proportion(int(count), steps, k / n, detects=0.15)
+
+
 CORNERS = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
 ROUND = np.array([[2.0, 0.5], [0.5, 2.0]])  # eigenvalues 1.5 and 2.5
 
@@ -1499,10 +1678,11 @@ def test_ascend_by_batches_settles_at_the_stationary_covariance(generator):
     """
     steps, rate = 1200, 15 / 32
     means = ascend(CORNERS, ROUND, [0.0, 0.0], rate, steps, batch_size=3, generator=generator).means.numpy()[12::3]
-    want = likelihood.stationary_covariance(tensor(CORNERS), tensor(ROUND), rate=rate, batch_size=3).numpy()
+    want = likelihood.stationary_covariance(tensor(CORNERS), tensor(ROUND), rate=rate, batch_size=3).detach().numpy()
     # Batches have the covariance I/9, a is 3/4 and 5/4, a/(2−a) is 3/5 and 5/3.
     assert_close(want, np.array([[17, -8], [-8, 17]]) / 135, rtol=SHARP, what="stationary_covariance")
-    unscaled = likelihood.stationary_covariance(tensor(CORNERS), tensor(ROUND), rate=rate * 3 / 4, batch_size=3).numpy()
+    unscaled = likelihood.stationary_covariance(tensor(CORNERS), tensor(ROUND), rate=rate * 3 / 4, batch_size=3)
+    unscaled = unscaled.detach().numpy()
 
     def parts(matrix):
         return [matrix[0, 0], matrix[0, 1], matrix[1, 1]]
@@ -1550,7 +1730,9 @@ def test_critical_rate_is_twice_the_smallest_eigenvalue_over_n(rng, n, d):
         "is this the determinant, not an eigenvalue?": 2 * eigenvalues.prod() / n,
     }
     what = f"critical_rate({n}, Σ)"
-    assert_close(likelihood.critical_rate(n, tensor(covariance)), want, rtol=1e-9, what=what, mistakes=mistakes)
+    got = likelihood.critical_rate(n, tensor(covariance))
+    assert isinstance(got, float), f"{what} should be a float, got a {type(got).__name__}: convert it with float(...)"
+    assert_close(got, want, rtol=1e-9, what=what, mistakes=mistakes)
 
 
 def test_critical_rate_of_the_exercise():
@@ -1700,7 +1882,7 @@ def mistakes_in_settled(data, covariance, rate, k):
 
 @pytest.mark.claim("thm-minibatch")
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.95])
-@pytest.mark.parametrize(("d", "k"), [(1, 2), (2, 1), (3, 4)])
+@pytest.mark.parametrize(("d", "k"), [(1, 2), (2, 1), (3, 4), (5, 3)])
 def test_stationary_covariance_solves_its_equation(rng, share, d, k):
     """It is scipy's solution of P = (I−A) P (I−A)ᵀ + A C Aᵀ, A = λnΣ⁻¹, C the covariance of all batches' means."""
     n, covariance = 7, random_covariance(rng, d)
@@ -1921,9 +2103,11 @@ def test_functions_of_a_mean_refuse_what_is_no_point_of_the_data(name, argument)
         refused(name, argument, mean, value)
 
 
-def test_log_likelihood_at_refuses_nan():
-    """A NaN among the means raises a ValueError."""
-    refused("log_likelihood_at", "means", [[0.0, 1.0], [2.0, NAN]], NAN)
+def test_log_likelihood_at_refuses_means_that_are_no_points_of_the_data():
+    """A NaN or an infinity among the means, or means of another dimension, raise a ValueError."""
+    for value in (NAN, INF, -INF):
+        refused("log_likelihood_at", "means", [[0.0, 1.0], [2.0, value]], value)
+    refused("log_likelihood_at", "means", np.zeros((2, 3)), "(2, 3)")
 
 
 def test_ascend_refuses_a_rate_or_steps_that_lead_nowhere():
@@ -1944,8 +2128,8 @@ def test_ascend_refuses_before_it_draws():
 
 @pytest.mark.parametrize("name", ["ascend", "batch_mean_covariance", "stationary_covariance"])
 def test_functions_of_a_batch_refuse_one_that_cannot_be_drawn(name):
-    """A batch of no rows, or of more than there are, raises a ValueError."""
-    for value in (0, -1, 6, 1.5):
+    """A batch of no rows, or of more than there are, or of True, raises a ValueError."""
+    for value in (0, -1, 6, 1.5, True):
         refused(name, "batch_size", value)
 
 
@@ -1998,20 +2182,30 @@ def test_coin_functions_count_beyond_a_byte():
         assert_close(likelihood.coin_map(tosses, 0.5, 0.1), want, atol=PEAK, what=f"coin_map of {kind.__name__}")
 
 
-KINDS = pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint8, np.float32])
-
-
-@KINDS
-def test_normal_mle_of_whole_numbers(kind):
-    """Numbers in types that overflow, or keep few figures, give what they give as float64."""
-    x = np.array([3, 100, 120, 7], dtype=kind)
-    mistakes = {"do the numbers overflow their type?": [57.5, np.mean((x - x.mean().astype(kind)) ** 2)]}
-    fit = likelihood.normal_mle(x)
-    want = [57.5, np.var([3.0, 100.0, 120.0, 7.0])]
+@pytest.mark.parametrize(
+    ("kind", "x"),
+    [
+        *((kind, (3, 100, 120, 7)) for kind in (np.int64, np.int8, np.uint8, np.float32)),
+        (np.float32, (10_000, 10_001, 10_002)),
+        (np.float16, (300, -300, 0)),
+    ],
+)
+def test_normal_mle_of_whole_numbers(kind, x):
+    """Numbers in types that overflow, or keep few figures, give what they give in exact fractions."""
+    mean = Fraction(sum(x), len(x))
+    want = [float(mean), float(sum((value - mean) ** 2 for value in x) / len(x))]
+    x = np.array(x, dtype=kind)
+    with np.errstate(all="ignore"):  # that the comparison may speak, and not a warning
+        fit = likelihood.normal_mle(x)
+        squares = np.mean((x - x.mean().astype(kind)) ** 2), np.mean(x * x) - np.mean(x) ** 2
+    mistakes = {
+        "do the numbers overflow their type, or lose their figures in it?": [want[0], squares[0]],
+        "is this the mean of x² less the square of the mean, in the type of x?": [want[0], squares[1]],
+    }
     assert_close(fit, want, rtol=SHARP, what=f"normal_mle of {kind.__name__}", mistakes=mistakes)
 
 
-@KINDS
+@pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint8, np.float32])
 def test_line_mle_of_whole_numbers(kind):
     """Numbers in types that overflow, or keep few figures, give what they give as float64."""
     x, y = [3, 100, 120, 7], [90, 1, 20, 127]
@@ -2033,6 +2227,26 @@ def test_fits_leave_their_arguments_alone():
     likelihood.two_tails(tosses, 0.5, 0.1)
     likelihood.coin_log_posterior(theta, tosses, 0.5, 0.1)
     assert [x.tolist(), y.tolist(), tosses.tolist()] == [[4.0, 1.0, 3.0], [0.0, 2.0, 5.0], [0, 1, 1]]
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_functions_read_their_arguments_anew(name):
+    """If an array is changed in place between two calls, the second gives what a copy of it gives."""
+
+    def value(arguments):
+        result = getattr(likelihood, name)(**arguments)
+        return result.means if name == "ascend" else result
+
+    arguments = copy.deepcopy(good(name))
+    value(arguments)
+    for argument in arguments.values():
+        if isinstance(argument, list):
+            argument[0] = 1  # a toss
+        elif isinstance(argument, np.ndarray | torch.Tensor):
+            argument *= 2
+    want = value(copy.deepcopy(arguments))
+    what = f"{name} of arrays changed since the last call (is a result kept from one call to the next?)"
+    assert_close(value(arguments), want, rtol=SHARP, what=what)
 
 
 def assert_left_alone_and_in_kind(name, **arguments):
@@ -2060,150 +2274,3 @@ def test_stationary_covariance_has_the_dtype_of_the_data():
     """float32 gives float32, float64 gives float64, and no argument is written to; of batch_mean_covariance too."""
     assert_left_alone_and_in_kind("batch_mean_covariance", data=tensor(DATA), batch_size=2)
     assert_left_alone_and_in_kind("stationary_covariance", **good("stationary_covariance"))
-
-
-# What other readers found
-
-
-def test_log_likelihood_at_refuses_points_that_are_none():
-    """Infinite means and means of another dimension are refused."""
-    data, covariance = torch.zeros(3, 2, dtype=torch.float64), torch.eye(2, dtype=torch.float64)
-    infinite = torch.tensor([[0.0, 0.0], [np.inf, 0.0]], dtype=torch.float64)
-    assert_refused(likelihood.log_likelihood_at, infinite, data, covariance, argument="means", value=np.inf)
-    wide = torch.zeros(2, 3, dtype=torch.float64)
-    assert_refused(likelihood.log_likelihood_at, wide, data, covariance, argument="means", value="(2, 3)")
-
-
-def test_ascend_that_overflows_in_its_heights_says_so():
-    """Where μ is still a number and its log-likelihood is not, an OverflowError is raised too."""
-    data = torch.randn(10, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    start = torch.ones(2, dtype=torch.float64)
-    with pytest.raises(OverflowError):
-        likelihood.ascend(data, torch.eye(2, dtype=torch.float64), start=start, rate=1.0, steps=180)
-
-
-@pytest.mark.parametrize(
-    ("tosses", "mean", "want"), [([0], 30.0, 7.13423149022e-11), ([0] * 5, 30.0, 4.99411829402e-10)]
-)
-def test_two_tails_far_outside(tosses, mean, want):
-    """With the prior N(30, 10⁻⁴) all weight is near θ = 1; held against 40-digit quadrature (mpmath)."""
-    got = likelihood.two_tails(tosses, mean, 1e-4).predictive
-    # θ near 1 is known to 10⁻¹⁶, and 1-θ, of 10⁻⁶ to 10⁻⁵, to 10⁻¹⁰; the MAP's own rounding costs 30/10⁻⁴ times 10⁻¹⁶.
-    assert_close(got, want, rtol=1e-4, what=f"two_tails({tosses}, {mean}, 1e-4).predictive")
-
-
-def test_ascend_refuses_a_batch_of_true():
-    """True is not a batch size."""
-    data, eye = torch.zeros(3, 2, dtype=torch.float64), torch.eye(2, dtype=torch.float64)
-    start = torch.zeros(2, dtype=torch.float64)
-    assert_refused(
-        likelihood.ascend, data, eye, start=start, rate=0.1, steps=1, batch_size=True, argument="batch_size", value=True
-    )
-
-
-@pytest.mark.parametrize(("n", "k"), [(11, 1), (11, 2), (12, 3), (9, 9)])
-def test_ascend_draws_batches_of_different_rows_all_alike(generator, n, k):
-    """At the one-step rate μ is the batch's mean; with the rows 1, 2, 4, ... it tells which rows were drawn.
-
-    Every batch has k different rows, and all rows come up equally often.
-    """
-    data = 2.0 ** torch.arange(n, dtype=torch.float64)[:, None]
-    one, steps = torch.ones(1, 1, dtype=torch.float64), 20 if k == n else 900
-    start = torch.zeros(1, dtype=torch.float64)
-    way = likelihood.ascend(data, one, start=start, rate=1 / n, steps=steps, batch_size=k, generator=generator)
-    sums = (way.means[1:, 0] * k).round().long()
-    drawn = (sums[:, None] >> torch.arange(n)) & 1
-    sizes = drawn.sum(dim=1)
-    assert bool((sizes == k).all()), (
-        f"a batch of {k} held {sizes[sizes != k][0]} different rows: drawn with replacement?"
-    )
-    counts = drawn.sum(dim=0).double().numpy()
-    if k == n:
-        assert (counts == steps).all()
-    elif k == 1:
-        assert_frequencies(counts, np.full(n, 1 / n), detects=0.4)
-    else:
-        for row in counts:
-            assert_proportion(int(row), steps, k / n, detects=0.15)
-
-
-@pytest.mark.parametrize("generator_given", [True, False])
-def test_ascend_does_not_seed_the_global_generator(generator_given):
-    """The state of PyTorch's own generator is the same before and after."""
-    data, eye = torch.ones(5, 2, dtype=torch.float64), torch.eye(2, dtype=torch.float64)
-    before = torch.random.get_rng_state()
-    given = torch.Generator().manual_seed(3) if generator_given else None
-    start = torch.zeros(2, dtype=torch.float64)
-    likelihood.ascend(data, eye, start=start, rate=0.1, steps=3, batch_size=2, generator=given)
-    assert torch.equal(before, torch.random.get_rng_state()), "ascend used or seeded PyTorch's global generator"
-
-
-def test_ascend_scales_a_batch_for_an_optimizer_too():
-    """With optimizer=torch.optim.SGD and batches the way is that of the plain ascent: n/k is in both."""
-    data = torch.randn(12, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
-    ways = [
-        likelihood.ascend(
-            data,
-            torch.eye(2, dtype=torch.float64),
-            start=torch.ones(2, dtype=torch.float64),
-            rate=0.02,
-            steps=8,
-            batch_size=3,
-            optimizer=optimizer,
-            generator=torch.Generator().manual_seed(5),
-        ).means
-        for optimizer in (None, torch.optim.SGD)
-    ]
-    assert_close(ways[1], ways[0], rtol=1e-12, what="ascend with torch.optim.SGD and batches")
-
-
-@pytest.mark.parametrize("variance", [1e-10, 1e-3, 1.0, 1e3, 1e6])
-@pytest.mark.parametrize("mean", [-2.0, 0.3, 3.0])
-def test_coin_map_is_where_the_slope_changes_sign(variance, mean):
-    """Just below θ̂ the posterior rises and just above it falls, in exact fractions, for opinions of every strength."""
-    tosses = [0, 0, 1, 1, 0, 0, 1]
-    got = float(likelihood.coin_map(tosses, mean, variance))
-    m, v = Fraction(mean), Fraction(variance)
-
-    def slope(theta):
-        return 3 / theta - 4 / (1 - theta) - (theta - m) / v
-
-    # A narrow posterior shows its top to eight digits of θ̂ and 1 - θ̂, or to what a float near 1 can say. A wide one is
-    # flat there: by its height alone, as a minimiser sees it, the top is known to the root of 10⁻¹⁵, some 10⁻⁷.
-    sharp = max(min(Fraction(got), 1 - Fraction(got)) / 10**8, Fraction(1, 2**50))
-    away = sharp if variance <= 1e-3 else Fraction(1, 10**7)
-    assert slope(Fraction(got) - away) > 0 > slope(Fraction(got) + away), f"coin_map({mean}, {variance}) = {got}"
-
-
-@pytest.mark.parametrize(("mean", "variance"), [(0.5, 100.0), (-1.0, 2.0), (2.0, 1e4)])
-def test_two_tails_of_wide_opinions(mean, variance):
-    """Held against scipy's quadrature of θ³(1-θ)⁴N(θ; m, v), which a wide opinion leaves smooth."""
-    tosses = [0, 0, 1, 1, 0, 0, 1]
-
-    def integral(power):
-        f = lambda u: u**3 * (1 - u) ** (4 + power) * np.exp(-((u - mean) ** 2) / (2 * variance))  # noqa: E731
-        return integrate.quad(f, 0, 1, epsabs=0, epsrel=1e-12)[0]
-
-    got = likelihood.two_tails(tosses, mean, variance).predictive
-    assert_close(got, integral(2) / integral(0), rtol=1e-8, what=f"two_tails(tosses, {mean}, {variance}).predictive")
-
-
-def test_coin_log_posterior_has_the_shape_of_theta():
-    """θ may have two dimensions, the prior mean may be negative; differences are those of the formula."""
-    theta = np.array([[0.1, 0.5, 0.9], [0.2, 0.3, 0.99]])
-    got = likelihood.coin_log_posterior(theta, [0, 1, 1], -0.7, 0.2)
-    want = 2 * np.log(theta) + np.log1p(-theta) - (theta + 0.7) ** 2 / 0.4
-    assert got.shape == theta.shape, f"shape {got.shape}, should be {theta.shape}"
-    assert_close(got - got[0, 0], want - want[0, 0], atol=1e-12, what="differences of coin_log_posterior")
-
-
-@pytest.mark.parametrize(("n", "d", "m"), [(1, 2, 3), (4, 1, 3), (4, 3, 3), (2, 2, 2), (3, 2, 1)])
-def test_log_likelihood_at_is_log_likelihood_row_by_row(generator, n, d, m):
-    """One number for each mean, the same as `torch.distributions` sums for it, for one row of data and one column."""
-    data, means = (torch.randn(k, d, dtype=torch.float64, generator=generator) for k in (n, m))
-    root = torch.randn(d, d, dtype=torch.float64, generator=generator)
-    covariance = root @ root.T + torch.eye(d, dtype=torch.float64)
-    law = torch.distributions.MultivariateNormal
-    want = torch.stack([law(mean, covariance).log_prob(data).sum() for mean in means])
-    got = likelihood.log_likelihood_at(means, data, covariance)
-    assert_close(got, want, rtol=1e-9, atol=1e-9, what="log_likelihood_at")

@@ -67,6 +67,18 @@ def normal_in_the_type_of_the_data(x):
     return NormalFit(x.mean(), np.mean((x - mean) ** 2)) if x.dtype.kind in "iu" else right_normal(x)
 
 
+@wrong(replaces="normal_mle", hint="lose their figures in it")
+def normal_in_single_precision(x):
+    right_normal(x)
+    return NormalFit(float(np.mean(x)), float(np.var(x)))
+
+
+@wrong(replaces="normal_mle", hint="less the square of the mean, in the type of x")
+def normal_by_the_mean_of_squares_in_single_precision(x):
+    right = right_normal(x)
+    return right._replace(variance=np.mean(x * x) - np.mean(x) ** 2) if x.dtype == np.float32 else right
+
+
 @wrong(replaces="normal_mle", hint="x=nan was accepted")
 def normal_of_anything(x):
     return NormalFit(np.mean(x), np.var(x))
@@ -141,6 +153,19 @@ def line_by_sums_of_products(x, y):
     with np.errstate(all="ignore"):
         slope = (x @ y - n * x.mean() * y.mean()) / (x @ x - n * x.mean() ** 2)
     return line(slope, y.mean() - slope * x.mean(), x, y)
+
+
+@wrong(replaces="line_mle", hint="as Syy/n - â²Sxx/n it would cancel")
+def line_with_the_variance_by_a_difference(x, y):
+    right, x, y = right_line(x, y), np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    return right._replace(variance=max(np.var(y) - right.slope**2 * np.var(x), 0.0))
+
+
+@wrong(replaces="line_mle", hint="observation that lies far off left out")
+def line_without_outliers(x, y):
+    right = right_line(x, y)
+    near = np.abs(y - right.slope * x - right.intercept) <= 5 * np.sqrt(right.variance)
+    return right_line(x[near], y[near]) if np.ptp(x[near]) > 0 else right
 
 
 @wrong(replaces="line_mle", hint="x=2.5 was accepted")
@@ -516,7 +541,7 @@ def level_multiplied_out(data, mean, covariance):
     return -0.5 * (square + n * (turns + log_det))
 
 
-@wrong(replaces="log_likelihood", hint="the gradient of log_likelihood in μ should be made of real numbers")
+@wrong(replaces="log_likelihood", hint="log_likelihood cannot be differentiated by its mean")
 def level_cut_from_the_graph(data, mean, covariance):
     return right_level(data.detach(), mean.detach(), covariance.detach()).requires_grad_()
 
@@ -547,6 +572,12 @@ def levels_below_the_peak(means, data, covariance):
 def levels_of_a_bowl_for_one_row(means, data, covariance):
     top = right_level(data, data.mean(dim=0), covariance)
     return top + (right_levels(means, data, covariance) - top) / len(data)
+
+
+@wrong(replaces="log_likelihood_at", hint="should have the shape (0,)")
+def levels_one_by_one(means, data, covariance):
+    right_levels(means, data, covariance)
+    return torch.stack([right_level(data, mean, covariance) for mean in means])
 
 
 # The ascent
@@ -660,6 +691,14 @@ def ascent_that_stops_when_it_has_arrived(data, covariance, **rest):
     return Ascent(right.means[:last], right.log_likelihoods[:last])
 
 
+@wrong(replaces="ascend", hint="after each of 40 steps")
+def ascent_that_stands_still_when_it_has_nearly_arrived(data, covariance, **rest):
+    right = right_ascent(data, covariance, **rest)
+    far = right.means.diff(dim=0).abs().amax(dim=1) > 1e-6
+    last = torch.arange(len(far) + 1).where(torch.cat([torch.tensor([True]), far]), 0).cummax(dim=0).values
+    return Ascent(right.means[last], right.log_likelihoods[last])
+
+
 @wrong(replaces="ascend", hint="because they are not set to zero")
 def ascent_that_sums_its_gradients_up(data, covariance, *, optimizer=None, **rest):
     if optimizer is not None:
@@ -743,6 +782,23 @@ def ascent_without_the_optimiser(data, covariance, *, optimizer=None, **rest):
     return right_ascent(data, covariance, **rest)
 
 
+@wrong(replaces="ascend", hint="the mean by position, the rate by keyword")
+def ascent_with_the_rate_by_position(data, covariance, *, optimizer=None, **rest):
+    positional = optimizer and (lambda parameters, lr: optimizer(parameters, lr))
+    return right_ascent(data, covariance, optimizer=positional, **rest)
+
+
+@wrong(replaces="ascend", hint="was asked for a step without a closure")
+def ascent_that_evaluates_its_loss_once(data, covariance, *, optimizer=None, **rest):
+    def once(parameters, lr):
+        climber = (optimizer or torch.optim.SGD)(parameters, lr=lr)
+        step = climber.step
+        climber.step = lambda ask: (ask(), step())
+        return climber
+
+    return right_ascent(data, covariance, optimizer=once, **rest)
+
+
 @wrong(replaces="ascend", hint="is generator used?")
 def ascent_without_the_generator(data, covariance, *, generator=None, **rest):
     return right_ascent(data, covariance, **rest)
@@ -752,6 +808,12 @@ def ascent_without_the_generator(data, covariance, *, generator=None, **rest):
 def ascent_by_the_global_generator(data, covariance, *, generator=None, **rest):
     right_ascent(data, covariance, **rest)
     return climb(data, covariance, **rest, choose=lambda data, k, _, step: data[torch.randperm(len(data))[:k]])
+
+
+@wrong(replaces="ascend", hint="or seeds it")
+def ascent_that_seeds_the_global_generator(data, covariance, **rest):
+    torch.manual_seed(0)
+    return right_ascent(data, covariance, **rest)
 
 
 @wrong(replaces="ascend", hint="the same way with another seed")
@@ -831,6 +893,12 @@ def critical_rate_for_one_row(n, covariance):
 def critical_rate_of_the_diagonal(n, covariance):
     right_critical(n, covariance)
     return float(2 * covariance.diagonal().min() / n)
+
+
+@wrong(replaces="critical_rate", hint="should be a float, got a Tensor")
+def critical_rate_in_a_tensor(n, covariance):
+    right_critical(n, covariance)
+    return 2 * torch.linalg.eigvalsh(covariance)[0] / n
 
 
 @wrong(replaces="critical_rate", hint="covariance=-0.75 was accepted")
