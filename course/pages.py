@@ -67,11 +67,12 @@ def _forget(app, env, docname) -> None:
 def _bind(app, doctree) -> None:
     """Keep a punctuation mark on the line of the inline formula before it."""
     for formula in list(doctree.findall(nodes.math)):
-        after = formula.next_node(descend=False, siblings=True)
+        paragraph, place = formula.parent, formula.parent.index(formula)
+        after = next(iter(paragraph[place + 1 :]), None)
         mark = re.match(r"[.,;:!?)’”]+", after) if isinstance(after, nodes.Text) else None
         if mark:
-            after.parent.replace(after, nodes.Text(after[mark.end() :]))
-            formula.replace_self(nodes.inline("", "", formula.deepcopy(), nodes.Text(mark[0]), classes=["bound"]))
+            bound = nodes.inline("", "", formula.deepcopy(), nodes.Text(mark[0]), classes=["bound"])
+            paragraph[place : place + 2] = [bound, nodes.Text(after[mark.end() :])]
 
 
 def _fill(app, doctree, docname) -> None:
