@@ -360,7 +360,7 @@ def fit_network(
     y: Column,
     *,
     hidden: int = 10,
-    steps: int = 200,
+    steps: int = 400,
     generator: torch.Generator | None = None,
 ) -> Network:
     """Fit a network for the mean, with one unknown σ for all x, to highest posterior.
@@ -393,7 +393,7 @@ def fit_mean_and_std(
     y: Column,
     *,
     hidden: int = 10,
-    steps: int = 200,
+    steps: int = 400,
     beta: Number | None = None,
     warm_up: int = 1500,
     generator: torch.Generator | None = None,
