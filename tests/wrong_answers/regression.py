@@ -230,6 +230,20 @@ def ols_that_refuses_too_much(x, y):
     return beta
 
 
+@wrong(replaces="ols", hint="in the type of x")
+def ols_in_bytes(x, y):
+    right = right_ols(x, y)
+    return right if x.dtype.kind == "f" else np.linalg.solve((x.T @ x).astype(float), (x.T @ y).astype(float))
+
+
+@wrong(replaces="ols", hint="for lying far off")
+def ols_without_outliers(x, y):
+    beta = right_ols(x, y)
+    off = np.abs(y - x @ beta)
+    kept = off <= 4 * np.sqrt(np.mean(off**2)) + 1e-9
+    return right_ols(x[kept], y[kept])
+
+
 # ols_covariance
 
 
@@ -310,6 +324,14 @@ def covariance_of_any_variance(x, noise_variance):
         checks.of_shape((len(x),), noise_variance=noise_variance)
     inverse = np.linalg.pinv(x)
     return (inverse * noise_variance) @ inverse.T
+
+
+@wrong(replaces="ols_covariance", hint="whose condition number is that of x squared?")
+def covariance_by_the_normal_equations(x, noise_variance):
+    right_covariance(x, noise_variance)
+    x = np.asarray(x, float)
+    inverse = np.linalg.inv(x.T @ x)
+    return inverse @ (x.T * noise_variance) @ x @ inverse
 
 
 # mean_nll
@@ -397,6 +419,13 @@ def nll_of_any_std(beta, x, y, std):
     checks.of_shape((len(x),), y=y)
     checks.of_shape((x.shape[1],), beta=beta)
     return 0.5 * np.log(2 * np.pi * std**2) + 0.5 * (((y - x @ beta) / std) ** 2).mean()
+
+
+@wrong(replaces="mean_nll", hint="is the square multiplied out")
+def nll_with_the_square_multiplied_out(beta, x, y, std):
+    right_nll(beta, x, y, std)
+    square = y @ y - 2 * (beta @ (x.T @ y)) + beta @ (x.T @ x) @ beta
+    return 0.5 * np.log(2 * np.pi * std**2) + square / (2 * len(y) * std**2)
 
 
 # nll_gradient
@@ -817,6 +846,12 @@ def beta_nll_summed(mean, std, y, beta):
     return right_beta_nll(mean, std, y, beta) * len(y)
 
 
+@wrong(replaces="beta_nll", hint="is σ cut off?")
+def beta_nll_of_a_clamped_std(mean, std, y, beta):
+    right_beta_nll(mean, std, y, beta)
+    return right_beta_nll(mean, std.clamp(min=1e-3), y, beta)
+
+
 # fit_network
 
 
@@ -972,6 +1007,32 @@ def network_of_ten_units_always(x, y, *, hidden=10, steps=200, generator=None):
     return right_fit_network(x, y, steps=steps, generator=generator)
 
 
+@wrong(replaces="fit_network", trap="E99", hint="does it draw from the generator, or take its seed alone?")
+def network_from_the_seed_of_its_generator(x, y, *, hidden=10, steps=200, generator=None):
+    generator = generator and torch.Generator().manual_seed(generator.initial_seed())
+    return right_fit_network(x, y, hidden=hidden, steps=steps, generator=generator)
+
+
+@wrong(replaces="fit_network", trap="E99", hint="depends on PyTorch's global one")
+def network_from_the_global_generator(x, y, *, hidden=10, steps=200, generator=None):
+    return right_fit_network(x, y, hidden=hidden, steps=steps, generator=generator or torch.default_generator)
+
+
+@wrong(replaces="fit_network", hint="is each row used?")
+def network_of_four_fifths_of_the_rows(x, y, *, hidden=10, steps=200, generator=None):
+    right_fit_network(x, y, hidden=hidden, steps=1)  # refuses bad input
+    n = max(len(x) * 4 // 5, 2)  # the others are kept for validation
+    return right_fit_network(x[:n], y[:n], hidden=hidden, steps=steps, generator=generator)
+
+
+@wrong(replaces="fit_network", hint="does it keep a view?")
+def network_with_a_view_of_its_data(x, y, *, hidden=10, steps=200, generator=None):
+    network = right_fit_network(x, y, hidden=hidden, steps=steps, generator=generator)
+    y = torch.as_tensor(y)
+    centre = y.double().mean()
+    return Around(network, after=lambda mean: ((mean - centre + y.double().mean()).to(mean.dtype),))
+
+
 # fit_mean_and_std
 
 
@@ -1083,7 +1144,21 @@ def both_with_a_mean_absolute_residual(x, y, *, hidden=10, steps=200, beta=None,
     return fit(x, y, hidden, steps, beta, warm_up, generator)
 
 
+@wrong(replaces="fit_mean_and_std", hint="is there a warm-up where no β was asked for?")
+def both_with_a_warm_up_always(x, y, *, hidden=10, steps=200, beta=None, warm_up=1500, generator=None):
+    checks.fraction(**({} if beta is None else {"beta": beta}))
+    beta = 0.5 if beta is None else beta
+    return right_fit_both(x, y, hidden=hidden, steps=steps, beta=beta, warm_up=warm_up, generator=generator)
+
+
 @wrong(replaces="fit_mean_and_std", hint="followed by a fit of the likelihood itself?")
+def both_left_as_the_warm_up_ends(x, y, *, hidden=10, steps=200, beta=None, warm_up=1500, generator=None):
+    right_fit_both(x, y, hidden=hidden, steps=steps, beta=beta, warm_up=min(warm_up, 2))  # refuses bad input
+    steps = steps if beta is None else 1
+    return right_fit_both(x, y, hidden=hidden, steps=steps, beta=beta, warm_up=warm_up, generator=generator)
+
+
+@wrong(replaces="fit_mean_and_std", hint="the right way round?")
 def both_with_beta_exchanged(x, y, *, hidden=10, steps=200, beta=None, warm_up=1500, generator=None):
     checks.fraction(**({} if beta is None else {"beta": beta}))
     beta = None if beta is None else 1 - beta
