@@ -15,6 +15,7 @@ from numpy import ndarray
 from numpy.random import Generator
 from scipy.special import ndtr, ndtri
 from torch import Tensor, nn
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from solutions import checks
@@ -324,19 +325,22 @@ class Network(nn.Module):
             self.register_buffer(name, value)
         for name, value in [("y_mean", y.mean()), ("y_std", y.std())]:
             self.register_buffer(name, value)
-        z = (x - self.x_mean) / self.x_std
-        steep = z[torch.randint(len(x), (hidden,), generator=generator)]
+        chosen = torch.randint(len(x), (hidden,), generator=generator)
+        steep = self.standardised(x)[chosen]
         inner = 2 * torch.randn(hidden, x.shape[1], generator=generator, dtype=x.dtype)
         self.inner = nn.Parameter(inner)
         self.offset = nn.Parameter(-(inner * steep).sum(1))
         self.outer = nn.Parameter(x.new_zeros(outputs, hidden + x.shape[1]))
         self.constant = nn.Parameter(x.new_zeros(outputs))
 
-    def outputs(self, x: Tensor) -> Tensor:
-        """What comes out for raw x, in standard units: (n, outputs)."""
-        z = (x - self.x_mean) / self.x_std
-        features = torch.cat([torch.tanh(z @ self.inner.T + self.offset), z], dim=1)
-        return features @ self.outer.T + self.constant
+    def standardised(self, x: Tensor) -> Tensor:
+        """Raw x (n, m) in standard units."""
+        return (x - self.x_mean) / self.x_std
+
+    def outputs(self, z: Tensor) -> Tensor:
+        """What comes out for standardised x, in standard units: (n, outputs)."""
+        units = torch.tanh(F.linear(z, self.inner, self.offset))
+        return F.linear(torch.cat([units, z], dim=1), self.outer, self.constant)
 
     def penalty(self) -> Tensor:
         """Half the squares of all its numbers: −log of a N(0, 1) prior on each."""
@@ -347,7 +351,7 @@ class Network(nn.Module):
         x = _tensor(x).to(self.inner.dtype)
         checks.rows(x=x)
         checks.of_shape((len(x), len(self.x_mean)), x=x)
-        out = self.outputs(x)
+        out = self.outputs(self.standardised(x))
         mean = self.y_mean + self.y_std * out[:, 0]
         if out.shape[1] == 1:
             return mean
@@ -380,10 +384,10 @@ def fit_network(
     """
     x, y, dtype = _training_data(x, y)
     network = _new_network(x, y, hidden, 1, generator)
-    z = (y - network.y_mean) / network.y_std
+    x, y = network.standardised(x), (y - network.y_mean) / network.y_std
 
     def loss() -> Tensor:
-        return 0.5 * torch.log(((z - network.outputs(x)[:, 0]) ** 2).mean())
+        return 0.5 * torch.log(((y - network.outputs(x)[:, 0]) ** 2).mean())
 
     return _trained(network, loss, steps, len(y)).to(dtype)
 
@@ -419,11 +423,11 @@ def fit_mean_and_std(
     """
     x, y, dtype = _training_data(x, y)
     network = _new_network(x, y, hidden, 2, generator)
-    z = (y - network.y_mean) / network.y_std
+    x, y = network.standardised(x), (y - network.y_mean) / network.y_std
 
     def loss(beta: Number = 0.0) -> Tensor:
         out = network.outputs(x)
-        return _beta_nll(out[:, 0], torch.exp(out[:, 1]), z, beta)
+        return _beta_nll(out[:, 0], torch.exp(out[:, 1]), y, beta)
 
     if beta is not None:
         checks.fraction(beta=beta)
@@ -543,7 +547,7 @@ def _prediction(network: Callable, x: ndarray, std) -> tuple[ndarray, ndarray]:
             f"got {std} with a network that returns {what}"
         )
     mean, std = (predicted, np.full(len(x), std)) if alone else predicted
-    mean, std = np.asarray(mean, dtype=float), np.asarray(std, dtype=float)
+    mean, std = (np.asarray(_tensor(part).detach(), float) for part in (mean, std))
     checks.of_shape(np.shape(x), mean=mean, std=std)
     checks.finite(mean=mean)
     checks.positive(std=std)

@@ -8,8 +8,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from docutils import nodes, utils
 
-from course import claims, sources
+from course import claims, pages, sources
 from course.baselines import Reading
 from course.prose import scientific
 from course.sources import ROOT
@@ -226,3 +227,16 @@ def test_a_version_matters(repository, monkeypatch):
 def test_numbers_as_people_write_them():
     assert scientific(1.80e-80) == "1.8\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}10⁻⁸⁰"
     assert scientific(3.2e7, 1) == "3\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}10⁷"
+
+
+# How a page is set
+
+
+def test_a_mark_is_bound_to_its_own_formula():
+    """Also where a comma that belongs to no formula stands earlier: each formula keeps its own, and no word is lost."""
+    document = utils.new_document("page")
+    parts = [nodes.emphasis("", "So"), nodes.Text(", "), nodes.math("", "x"), nodes.Text(", "), nodes.math("", "y")]
+    document += nodes.paragraph("", "", *parts, nodes.Text(". Then the rest."))
+    pages._bind(None, document)
+    assert document.astext() == "So, x, y. Then the rest."
+    assert [bound.astext() for bound in document.findall(nodes.inline)] == ["x,", "y."]
