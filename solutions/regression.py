@@ -528,7 +528,7 @@ def _cross_entropy(target: Target, x, mean, std=None) -> ndarray:
     noise = target.noise_std(x)
     if std is None:
         checks.positive(noise_std=noise)
-    std = noise if std is None else std
+        std = noise
     return (
         0.5 * np.log(2 * np.pi)
         + np.log(std)

@@ -17,8 +17,8 @@ from tests import honest
 _ROOT = Path(__file__).parents[1]
 
 # From here on each function of a chapter checks the shapes in its annotations whenever a test calls it.
-_GROUND_FLOOR = {"__init__", "checks", "randomness"}  # no shapes there, and called a million times
-_MODULES = sorted({path.stem for path in (_ROOT / "solutions").glob("*.py")} - _GROUND_FLOOR)
+_SHAPELESS = {"__init__", "checks", "randomness"}  # and called a million times
+_MODULES = sorted({path.stem for path in (_ROOT / "solutions").glob("*.py")} - _SHAPELESS)
 install_import_hook([f"solutions.{module}" for module in _MODULES], "beartype.beartype")
 
 # Kernels started by nbval find `solutions` and `course` even where the project was not installed.
