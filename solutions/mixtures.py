@@ -103,7 +103,7 @@ def target(means: Real[ndarray, "k d"]) -> Target:
 
 def expectation(
     function: Callable[[ndarray], ndarray], means: Real[ndarray, "k d"]
-) -> Float[ndarray, "*rest"]:
+) -> float | Float[ndarray, "*rest"]:
     """Return  E f(x), x ~ p,  by the trapezoid rule: eighths, up to ±9 around a mean.
 
     For a smooth f that grows no faster than a power, it is exact to about 13 digits.
