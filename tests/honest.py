@@ -208,7 +208,8 @@ def _judge_means(test: Performed, rows: np.ndarray, truth: np.ndarray, detects: 
     mean, centred = rows.mean(0), rows - rows.mean(0)
     std = np.sqrt((centred**2).sum(0) / max(n - 1, 1))
     error = np.hypot(std / math.sqrt(n), 1e-15 * np.abs(rows).max(0))  # no mean is known better than it is rounded
-    skewness = (centred**3).mean(0) / np.maximum(std, 1e-300) ** 3 if n > 1 else np.zeros(d)
+    error = np.maximum(error, 1e-100)
+    skewness = (centred**3).mean(0) / np.maximum(std, 1e-100) ** 3 if n > 1 else np.zeros(d)
     away = np.abs(mean - truth) / error
     rate = test.false_alarm / (2 * d)
     limit = np.array([_t_quantile(n, g, rate) for g in skewness])
