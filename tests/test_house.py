@@ -1,16 +1,20 @@
 """The order of the house: every chapter has its four rooms, arrows run one way, the prose types no numbers by hand."""
 
 import ast
+import json
 import re
 from pathlib import Path
 
 import jupytext
 import nbformat
+import numpy as np
 import pytest
 import yaml
+from scipy import stats
 
 from course import baselines, claims, sources
 from course.sources import ROOT
+from solutions import noise_contrastive
 
 pytestmark = pytest.mark.machinery
 CHAPTERS = sources.chapters()
@@ -145,6 +149,17 @@ def test_drift_is_noticed():
 def test_baselines_are_small():
     size = sum(p.stat().st_size for p in (ROOT / "tests/notebooks").glob("*.ipynb"))
     assert size < 100_000 * len(CHAPTERS)
+
+
+def test_the_recorded_study_is_what_the_code_gives_today():
+    """The first errors that `noise_contrastive` shows as recorded are those of its `study`, run again."""
+    record = json.loads((ROOT / "book/recorded/noise_contrastive.json").read_text(encoding="utf-8"))
+    noise = stats.multivariate_normal([1.5, 1.5], 4 * np.eye(2))
+    runs = noise_contrastive.study(np.random.default_rng(record["seed"]), [100, 1000], 3, noise=noise)
+    for part in record["parts"]:
+        if (part["how"], part["ratio"]) == ("nce", 1) and part["size"] in runs["size"]:
+            again = runs[(runs["size"] == part["size"]) & (runs["normaliser"] == part["normaliser"])]
+            np.testing.assert_allclose(again["error"], part["errors"][:3], rtol=0, atol=2e-5)
 
 
 def test_every_claim_has_a_check_and_every_check_a_claim():
