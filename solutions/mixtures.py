@@ -81,8 +81,8 @@ def responsibilities(
 def target(means: Real[ndarray, "k d"]) -> Target:
     """Return the function  x ↦ (log p(x), ∇ log p(x)),  both from one pass over x.
 
-    It is what samplers call in their inner loop, so x is not checked there. An x that
-    is stored one coordinate after the other (Fortran order) is fastest.
+    It is what samplers call in their inner loop, so of x only the shape is checked. One
+    that is stored a coordinate after the other (Fortran order) is fastest.
 
     Args:
         means: the centre of each component; copied, and so safe from later changes.
@@ -92,7 +92,10 @@ def target(means: Real[ndarray, "k d"]) -> Target:
     constant = np.log(len(means)) + means.shape[1] / 2 * np.log(2 * np.pi)
 
     def log_density_and_score(x: ndarray) -> tuple[ndarray, ndarray]:
-        away, weights, largest = _weigh(np.asarray(x, dtype=float), means)
+        x = np.asarray(x, dtype=float)
+        if x.ndim != 2 or x.shape[1] != means.shape[1]:
+            checks.of_shape((len(x), means.shape[1]), x=x)
+        away, weights, largest = _weigh(x, means)
         total = weights.sum(axis=0)
         pull = np.einsum("kn,kdn->dn", weights, away)
         pull /= total

@@ -324,6 +324,15 @@ def test_points_that_do_not_fit_are_refused(name):
     assert_refused(function, np.zeros((4, 1)), SQUARE, argument="means", value="2")
 
 
+@pytest.mark.parametrize("means", [SQUARE, LINE, ALONE], ids=["plane", "line", "space"])
+def test_target_refuses_points_of_another_dimension(means):
+    """A law in one dimension, two or three says so when it is given points of another, and broadcasts none of them."""
+    for columns in {1, 2, 3} - {means.shape[1]}:
+        law = mixtures.target(means)
+        assert_refused(law, np.zeros((4, columns)), argument="x", value=f"(4, {columns})")
+    assert_refused(mixtures.target(means), np.zeros(3), argument="x", value="(3,)")
+
+
 @pytest.mark.parametrize("n", [0, -1, 2.5])
 def test_draw_refuses_what_is_no_count(n):
     """Half a draw, none, or less."""

@@ -175,6 +175,19 @@ def target_that_follows_the_array(means):
     return lambda x: right_target(means)(x)
 
 
+@wrong(replaces="target", hint="x=(4, 2) was accepted")
+def target_that_broadcasts(means):
+    means = np.array(means, dtype=float)
+
+    def law(x):
+        away = means[:, :, None] - np.asarray(x, dtype=float).T
+        logs = -0.5 * np.sum(away**2, axis=1)
+        slope = np.einsum("kn,kdn->nd", softmax(logs, axis=0), away)
+        return logsumexp(logs, axis=0) - log_constant(means), slope
+
+    return law
+
+
 @wrong(replaces="target", hint="score that target returns")
 def target_with_the_means_pull_only(means):
     law = right_target(means)
