@@ -38,6 +38,13 @@ def fraction(**arguments) -> None:
     _entries(lambda value: (value >= 0) & (value <= 1), "between 0 and 1", arguments)
 
 
+def proper_fraction(**arguments) -> None:
+    """Refuse whatever is not in (0, 1)."""
+    _entries(
+        lambda value: (value > 0) & (value < 1), "strictly between 0 and 1", arguments
+    )
+
+
 def counting_number(**arguments) -> None:
     """Refuse whatever is not one of 1, 2, 3, ..."""
     for name, value in arguments.items():
@@ -121,6 +128,16 @@ def same_shape(**arguments) -> None:
         "of the same shape",
         " and ".join(map(str, shapes)),
     )
+
+
+def same_columns(**two) -> None:
+    """Refuse the first of two arrays (n, d) if it is not as wide as the second."""
+    (name, value), (other, model) = two.items()
+    width, got = _shape(model)[1], _shape(value)[1]
+    if width != got:
+        raise ValueError(
+            f"{name} must have as many columns as {other}, {width}, got {got}"
+        )
 
 
 def one_of(options, **arguments) -> None:

@@ -16,7 +16,6 @@ from jaxtyping import Float, Real
 from numpy import ndarray
 from scipy import optimize, stats
 from scipy.optimize import linear_sum_assignment
-from scipy.special import expit
 from tqdm import tqdm
 
 from solutions import checks, langevin, mixtures
@@ -222,10 +221,7 @@ def cd(
         rows = np.asarray(data)[rng.choice(len(data), size=n, replace=False)]
         return rows, _walk(rng, means, rows, step_size, chain_length, adjusted)
 
-    # the share of the slowest direction's pull that chains of time t = Lε keep, within
-    # a tenth of it: measured on mixtures.SQUARE
-    kept = -np.expm1(-2 * chain_length * step_size)
-    return Negatives(phases, ceil(UPDATES / kept))
+    return Negatives(phases, _updates(chain_length, step_size))
 
 
 def persistent(
@@ -263,8 +259,7 @@ def persistent(
         checks.of_shape((n, np.shape(data)[1]), chains=last)
         return data, _walk(rng, means, last, step_size, chain_length, adjusted)
 
-    kept = -np.expm1(-2 * chain_length * step_size)
-    return Negatives(phases, ceil(UPDATES / kept))
+    return Negatives(phases, _updates(chain_length, step_size))
 
 
 def fit_em(
@@ -494,36 +489,20 @@ def _generator(x, means) -> tuple[Float[ndarray, "n k d d"], Float[ndarray, "n k
 
 
 def _modes(side: float) -> tuple[Float[ndarray, "m"], Float[ndarray, "8 m"]]:
-    """The rates of the diffusion's modes on the square, and g in their basis.
-
-    In each coordinate alone the law is a mixture of two, and the generator  ∂² + s∂
-    is turned by √p into the symmetric  ∂² − (s² + 2s′)/4,  whose matrix on a grid of
-    sinc functions is known in closed form.
+    """The rates of the diffusion's modes on the square, and g in their basis: products
+    of modes on a line with two centres, where their rates add up.
     """
-    h = 1 / 8
-    half = ceil((side / 2 + 9) / h)
-    number = np.arange(-half, half + 1)
-    x = number * h
-    upper = expit(side * x)  # responsibility of the mean at side/2
-    score = side * (upper - 0.5) - x
-    slope = side**2 * upper * (1 - upper) - 1
-    apart = number[:, None] - number
-    with np.errstate(divide="ignore"):
-        kinetic = 2.0 * (-1.0) ** apart / np.square(apart, dtype=float)
-    np.fill_diagonal(kinetic, np.pi**2 / 3)
-    rates, modes = np.linalg.eigh(kinetic / h**2 + np.diag(score**2 / 4 + slope / 2))
-    root = np.exp(
-        0.5 * np.logaddexp(-((x - side / 2) ** 2) / 2, -((x + side / 2) ** 2) / 2)
-    )
-    root /= np.linalg.norm(root)
-    share = np.stack([1 - upper, upper])
-    pull = share * np.stack([x + side / 2, x - side / 2])
-    share, pull = (root * share) @ modes, (root * pull) @ modes
+    pair = np.array([[-side / 2], [side / 2]])
+    rates, x, modes = langevin.spectrum(pair, spacing=1 / 8)
+    x = x[:, None]
+    root = np.exp(0.5 * mixtures.log_density(x, pair))
+    shares = mixtures.responsibilities(x, pair).T * root / np.linalg.norm(root)
+    share, pull = shares @ modes, shares * (x - pair.T).T @ modes
     g = [
-        np.multiply.outer(*pair).ravel()
+        np.multiply.outer(*two).ravel()
         for a in (0, 1)
         for b in (0, 1)
-        for pair in ((pull[a], share[b]), (share[a], pull[b]))
+        for two in ((pull[a], share[b]), (share[a], pull[b]))
     ]
     return np.add.outer(rates, rates).ravel(), np.array(g)
 
@@ -541,6 +520,14 @@ def _starts(rng, data, n, start) -> Float[ndarray, "n d"]:
     start = start(rng) if callable(start) else start
     checks.of_shape((n, np.shape(data)[1]), start=start)
     return start
+
+
+def _updates(chain_length, step_size) -> int:
+    """How many a fit takes whose chains begin near where they end."""
+    # the share of the slowest direction's pull that chains of time t = Lε keep, within
+    # a tenth of it: measured on mixtures.SQUARE
+    kept = -np.expm1(-2 * chain_length * step_size)
+    return ceil(UPDATES / kept)
 
 
 def _check_chains(n, chain_length, step_size) -> None:
@@ -562,8 +549,4 @@ def _check_side(side, smallest) -> None:
 def _check_columns(data, **means) -> None:
     checks.table(data=data, **means)
     for name, value in means.items():
-        if np.shape(value)[1] != np.shape(data)[1]:
-            raise ValueError(
-                f"{name} must have as many columns as data, {np.shape(data)[1]}, "
-                f"got {np.shape(value)[1]}"
-            )
+        checks.same_columns(**{name: value}, data=data)

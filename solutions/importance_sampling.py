@@ -46,7 +46,7 @@ class Game:
         if not whole or not 0 <= self.start <= self.goal:
             allowed = f"an integer between 0 and the goal, {self.goal}"
             raise ValueError(f"start must be {allowed}, got {self.start}")
-        _strictly_inside(win_probability=self.win_probability)
+        checks.proper_fraction(win_probability=self.win_probability)
         for name in ("start", "goal", "max_rounds"):
             # NumPy's integers would overflow where paths are counted
             object.__setattr__(self, name, int(getattr(self, name)))
@@ -193,7 +193,7 @@ def play(rng: np.random.Generator, game: Game, n: int, tilt: Number) -> Games:
         tilt: q, strictly between 0 and 1; the game's own p cheats nobody.
     """
     checks.counting_number(n=n)
-    _strictly_inside(tilt=tilt)
+    checks.proper_fraction(tilt=tilt)
     plays = np.zeros(n, dtype=np.int64)
     capital = np.full(n, game.start, dtype=np.int64)
     going = np.arange(n if 0 < game.start < game.goal else 0)
@@ -267,7 +267,7 @@ def log_second_moment(game: Game, tilt: Numbers, stopped: bool = True) -> Number
         tilt: q, strictly between 0 and 1; of an array, each by itself.
         stopped: whether the weights stop when the game does.
     """
-    _strictly_inside(tilt=tilt)
+    checks.proper_fraction(tilt=tilt)
     q = np.asarray(tilt, dtype=float)[..., None]
     plays, log_ways = _possible_wins(game)
     log_terms = _log_squares(game, plays, log_ways, np.log(q), np.log1p(-q), stopped)
@@ -467,17 +467,6 @@ def _log_squares(game: Game, plays, log_ways, log_q, log_not_q, stopped: bool):
     up, down = 2 * log_p - log_q, 2 * log_not_p - log_not_q
     idle = 0.0 if stopped else (game.max_rounds - plays) * np.logaddexp(up, down)
     return log_ways + wins * up + losses * down + idle
-
-
-def _strictly_inside(**arguments) -> None:
-    """Refuse whatever is not in (0, 1)."""
-    for name, value in arguments.items():
-        entries = np.asarray(value, dtype=float)
-        wrong = entries[~((entries > 0) & (entries < 1))]
-        if wrong.size:
-            raise ValueError(
-                f"{name} must be strictly between 0 and 1, got {wrong.flat[0]}"
-            )
 
 
 def _check_spare(game: Game, spare: int) -> None:

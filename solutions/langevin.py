@@ -174,9 +174,29 @@ def relaxation(means: Real[ndarray, "k 1"], count: int = 4) -> Relaxation:
     checks.of_shape((len(means), 1), means=means)
     checks.counting_number(count=count)
     checks.at_most(10, count=count)
+    checks.at_most(12, **{"spread of the means": np.ptp(np.asarray(means, float))})
+    rates, points, g = spectrum(means)
+    modes = g[:, :count] / g[:, :1]  # √p is the mode of rate 0
+    modes *= np.sign(modes[-1])
+    return Relaxation(rates[:count], points, modes)
+
+
+def spectrum(
+    means: Real[ndarray, "k 1"], spacing: Number = 0.1
+) -> tuple[Float[ndarray, "m"], Float[ndarray, "m"], Float[ndarray, "m m"]]:
+    """Return all κ, the points of a grid, and columns g with  −g″ + Vg = κg  on it.
+
+    V is that of `relaxation`, which says more. The columns are orthonormal. What a sum
+    over all of them gives is exact to many digits, though the fast modes are not.
+
+    Args:
+        means: the centre of each component.
+        spacing: of the grid, which reaches 9 beyond the outermost means.
+    """
+    checks.table(means=means)
+    checks.of_shape((len(means), 1), means=means)
+    checks.positive(spacing=spacing)
     centres = np.array(means, dtype=float)[:, 0]
-    checks.at_most(12, **{"spread of the means": np.ptp(centres)})
-    spacing = 0.1
     points = np.arange(centres.min() - 9, centres.max() + 9 + spacing / 2, spacing)
     weights = responsibilities(points[:, None], centres[:, None])
     slope = weights @ centres - points
@@ -184,9 +204,7 @@ def relaxation(means: Real[ndarray, "k 1"], count: int = 4) -> Relaxation:
     matrix = _minus_second_derivative(len(points), spacing)
     matrix += np.diag(slope**2 / 4 + bend / 2)
     rates, g = np.linalg.eigh(matrix)
-    modes = g[:, :count] / g[:, :1]  # √p is the mode of rate 0
-    modes *= np.sign(modes[-1])
-    return Relaxation(rates[:count], points, modes)
+    return rates, points, g
 
 
 def split_r_hat(x: Real[ndarray, "draws chains"]) -> float:

@@ -168,8 +168,4 @@ def _check(x, means) -> None:
     checks.table(means=means)
     checks.rows(x=x)
     checks.finite(x=x)
-    if np.shape(x)[1] != np.shape(means)[1]:
-        raise ValueError(
-            f"means must have as many columns as x, {np.shape(x)[1]}, "
-            f"got {np.shape(means)[1]}"
-        )
+    checks.same_columns(means=means, x=x)

@@ -176,7 +176,7 @@ def fit(
     data = _floats(data)
     if start is not None:
         _check_different(start=start)
-        _check_columns(start=start, data=data)
+        checks.same_columns(start=start, data=data)
     noise = _gaussian_like(data) if noise is None else noise
     count = max(1, round(ratio * len(data)))
     draws = _draw_noise(rng, noise, count, data.shape[1])
@@ -568,16 +568,7 @@ def _check_model(means, log_normaliser, **samples) -> None:
     for name, sample in samples.items():
         checks.rows(**{name: sample})
         checks.finite(**{name: sample})
-        _check_columns(means=means, **{name: sample})
-
-
-def _check_columns(**two) -> None:
-    (name, value), (other, model) = two.items()
-    if np.shape(value)[1] != np.shape(model)[1]:
-        raise ValueError(
-            f"{name} must have as many columns as {other}, {np.shape(model)[1]}, "
-            f"got {np.shape(value)[1]}"
-        )
+        checks.same_columns(means=means, **{name: sample})
 
 
 def _check_different(**means) -> None:
