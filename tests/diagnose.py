@@ -167,6 +167,8 @@ def _factor(got, want, rtol, atol):
     for name, factor in factors.items():
         if np.any(want != 0) and _same(got, factor * want, rtol, atol):
             return f"Off by a factor of {name.replace(':', ' everywhere:') if ':' in name else name + ' everywhere'}"
+    if not got.any():
+        return "It is 0 everywhere" if got.size > 1 else ""
     factor = got.flat[0] / want.flat[0]
     several = len(np.unique(want)) > 1 and np.all(want != 0)
     return (

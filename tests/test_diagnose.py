@@ -72,6 +72,7 @@ def test_nan_agrees_with_nothing():
         (4 * WANT, "factor of 4 everywhere"),
         (WANT * 4 / 3, "n for n − 1"),
         (1.234 * WANT, "the same factor everywhere, 1.234"),
+        (0.0 * WANT, "It is 0 everywhere"),
         (WANT + 0.5 * np.log(2 * np.pi), "Too large by ½ log 2π everywhere: is a constant dropped"),
         (WANT - 3.5 * np.log(2 * np.pi), "Too small by 7 × ½ log 2π"),
         (WANT + 0.123, "the same term everywhere, 0.123"),
