@@ -10,6 +10,7 @@ import os
 import re
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
+from logging import getLogger
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -115,9 +116,11 @@ def _execute_one(notebook, folder: str, timeout: int):
 
 def _execute(app, env, docnames) -> None:
     """Run every chapter that is about to be read and is not in the cache."""
-    waiting = {}
-    for name in docnames:
-        if _is_chapter(env, name) and executed(env, name) is None:
+    waiting, env.course_seconds = {}, getattr(env, "course_seconds", {})
+    for name in filter(lambda name: _is_chapter(env, name), docnames):
+        if run := executed(env, name):
+            env.course_seconds[name] = run[1]
+        else:
             waiting[name] = notebook_of(env, name)
     if not waiting:
         return
@@ -137,6 +140,7 @@ def _execute(app, env, docnames) -> None:
             if error:
                 failures.append(_failure(name, notebook, error))
             else:
+                env.course_seconds[name] = seconds
                 bundle = CacheBundleIn(notebook, str(env.doc2path(name)), data={"execution_seconds": seconds})
                 cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
     if failures:
@@ -153,24 +157,38 @@ def _failure(docname: str, notebook, error: str) -> str:
     return f"{docname}: code cell {last + 1} of {len(cells)} fails\n{plain}"
 
 
+def _keep_warnings(app) -> None:
+    """Note what Sphinx warns of, so that the end of a build can say it again: the place where one looks."""
+    app.course_warnings = []
+
+    def note(record) -> bool:
+        app.course_warnings.append(record.getMessage())
+        return True
+
+    for handler in getLogger(logging.NAMESPACE).handlers:
+        if isinstance(handler, logging.WarningStreamHandler):
+            handler.addFilter(note)
+
+
 def _report(app, exception) -> None:
     if exception is not None or app.builder.format != "html":
         return
-    times = {
-        name: run[1]
-        for name in sorted(app.env.found_docs)
-        if _is_chapter(app.env, name) and (run := executed(app.env, name))
-    }
-    if times:
+    seconds = getattr(app.env, "course_seconds", {})
+    if times := {name: seconds[name] for name in sorted(app.env.found_docs) if name in seconds}:
         logger.info(bold("\nexecution times"))
-        for name, seconds in times.items():
-            logger.info(f"  {name:<40} {seconds:6.1f} s")
+        for name, taken in times.items():
+            logger.info(f"  {name:<40} {taken:6.1f} s")
+    if app.course_warnings:
+        logger.info(bold("\nwarnings, once more"))
+        for warning in app.course_warnings:
+            logger.info(f"  {warning}")
     if not app._warncount:
         _mark(app).unlink(missing_ok=True)
 
 
 def setup(app):
     """Connect to Sphinx."""
+    _keep_warnings(app)
     app.connect("config-inited", _prepare)
     app.connect("source-read", _source_read)
     app.connect("env-get-outdated", _outdated)

@@ -112,6 +112,23 @@ def test_every_figure_has_alt_text_and_a_caption(chapter):
             assert "caption:" in cell, f"no caption:\n{cell[:300]}"
 
 
+SHOWN = re.compile(r"^```\{literalinclude\} (?P<file>\S+)\n(?P<options>(?::.*\n)+)```", re.MULTILINE)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_the_code_a_chapter_shows_is_there(chapter):
+    """Every object that a page includes from a module exists, and holds the lines it begins and ends with."""
+    page = ROOT / "book" / f"{chapter}.md"
+    for block in SHOWN.finditer(page.read_text(encoding="utf-8")):
+        options = dict(re.findall(r"^:([\w-]+): ?(.*)$", block["options"], re.MULTILINE))
+        source = (page.parent / block["file"]).read_text(encoding="utf-8")
+        named = {node.name: node for node in ast.parse(source).body if hasattr(node, "name")}
+        shown = ast.get_source_segment(source, named[options["pyobject"]]) if options["pyobject"] in named else None
+        assert shown, f"{page.name} shows {options['pyobject']}, which {block['file']} does not have"
+        for where in ("start-at", "end-at"):
+            assert options.get(where, "") in shown, f"{page.name}: no '{options[where]}' in {options['pyobject']}"
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_cells_are_short(chapter):
     lengths = [
