@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 from sphinx.util import logging
@@ -42,7 +43,12 @@ NO_CHECK = {"kind": "", "statistics": [], "seconds": 0.0, "outcome": "missing", 
 
 def checks_in(module: Path) -> list[str]:
     """The labels that the tests of a module carry."""
-    calls = (node for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
+    return _labels(module.read_text(encoding="utf-8"))
+
+
+@cache
+def _labels(code: str) -> list[str]:
+    calls = (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call))
     marks = (call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "claim" and call.args)
     return [mark.args[0].value for mark in marks if isinstance(mark.args[0], ast.Constant)]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LIBRARIES = ("numpy", "scipy", "torch", "matplotlib", "scikit-learn", "jaxtyping")
+_FILE_NAME = re.compile(r"[\w./-]{1,80}\.\w{1,8}")
 _CODE_CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -25,25 +26,33 @@ def chapters(root: Path = ROOT) -> list[str]:
     )
 
 
-def code_of(path: Path) -> str:
+def code_of(path: Path, text: str | None = None) -> str:
     """The Python in a file: all of a module, the code cells of a chapter (without their options and magics)."""
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8") if text is None else text
     if path.suffix != ".md":
         return text
     cells = (re.sub(r"\A---\n.*?^---\n", "", cell, flags=re.MULTILINE | re.DOTALL) for cell in _CODE_CELL.findall(text))
     return re.sub(r"^(?::|[%!]).*$", "", "\n".join(cells), flags=re.MULTILINE)
 
 
-def _imported(tree: ast.AST, path: Path, root: Path) -> set[Path]:
-    """The files of this repository that the code imports."""
-    names = set()
-    for node in ast.walk(tree):
+@cache
+def _names_in(path: Path, text: str, root: Path) -> tuple[frozenset[str], frozenset[str]]:
+    """The modules that the code in a file imports, and the files that its strings may name; parsed once a process."""
+    modules, files = set(), set()
+    for node in ast.walk(ast.parse(code_of(path, text), filename=str(path))):
         if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
+            modules.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             package = path.relative_to(root).parts[: -node.level] if node.level else ()
             base = ".".join([*package, *filter(None, [node.module])])
-            names.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
+            modules.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            files.update(filter(_FILE_NAME.fullmatch, [node.value]))
+    return frozenset(modules), frozenset(files)
+
+
+def _imported(names: Iterable[str], root: Path) -> set[Path]:
+    """The files of this repository among the modules."""
     files = set()
     for name in names:
         stem = root.joinpath(*name.split("."))
@@ -51,11 +60,9 @@ def _imported(tree: ast.AST, path: Path, root: Path) -> set[Path]:
     return files
 
 
-def _read(tree: ast.AST, path: Path) -> set[Path]:
-    """The data files beside the code that it names in a string."""
-    named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    plausible = (name for name in named if re.fullmatch(r"[\w./-]{1,80}\.\w{1,8}", name))
-    return {found for name in plausible if (found := (path.parent / name).resolve()).is_file()}
+def _read(names: Iterable[str], path: Path) -> set[Path]:
+    """The data files beside the code among the names."""
+    return {found for name in names if (found := (path.parent / name).resolve()).is_file()}
 
 
 def rests_on(start: Iterable[Path], root: Path = ROOT) -> set[Path]:
@@ -65,8 +72,8 @@ def rests_on(start: Iterable[Path], root: Path = ROOT) -> set[Path]:
         path = waiting.pop()
         found.add(path)
         if path.suffix in {".py", ".md"}:
-            tree = ast.parse(code_of(path), filename=str(path))
-            waiting |= (_imported(tree, path, root.resolve()) | _read(tree, path)) - found
+            modules, files = _names_in(path, path.read_text(encoding="utf-8"), root.resolve())
+            waiting |= (_imported(modules, root.resolve()) | _read(files, path)) - found
     return found
 
 
