@@ -202,7 +202,7 @@ def log_weights_through_a_product(rng, game, n, tilt, stopped=True):
         return np.log(np.exp(right_log_weights(rng, game, n, tilt, stopped)))
 
 
-@wrong(replaces="log_weights", hint="mean: ")
+@wrong(replaces="log_weights", hint="frequencies: ")
 def log_weights_with_the_same_idle_plays_for_all_games(rng, game, n, tilt, stopped=True):
     """Each weight has the right law, but they are not independent."""
     plays, capital = right_play(rng, game, n, tilt)
