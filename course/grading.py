@@ -78,7 +78,7 @@ def _summary(chapter: str, names: list[str], test: str, cases: list[dict]) -> Ch
     if outcome == FAILED and len(cases) > 1:
         message += f"\n({outcomes.count(FAILED)} of {len(cases)} cases fail; this is the first)"
     name = test.rpartition("::")[2].removeprefix("test_")
-    about = [n for n in names if f"{name}_".startswith(f"{_snake(n)}_")]
+    about = [n for n in names if f"{name}_".startswith(f"{snake(n)}_")]
     return Check(chapter, max(about, key=len, default=chapter), cases[0]["says"], outcome, message)
 
 
@@ -171,7 +171,8 @@ def _public_names(path: Path) -> list[str]:
     return [n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef) and not n.name.startswith("_")]
 
 
-def _snake(name: str) -> str:
+def snake(name: str) -> str:
+    """The name as it stands in the names of its tests: MixtureCDF is mixture_cdf there."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 

@@ -66,7 +66,7 @@ def arcs_log_density(x: Real[ndarray, "n 2"], data: Arcs) -> Float[ndarray, "n"]
 
     The weight wₐ of an arc is in proportion to its length  rₐ angleₐ.
     The integrals along the arcs are done by Gauss and Legendre's rule, with so many
-    points that another one changes nothing that double precision would show.
+    points that 9 digits are right within 40 noise_std of an arc, and 6 far away.
     """
     checks.rows(x=x)
     checks.finite(x=x)

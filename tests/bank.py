@@ -88,7 +88,8 @@ def pytest_runtestloop(session):
 
 def _distance(item, answer: WrongAnswer) -> int:
     """The tests that name the function come first, then the others of bad input: they know best."""
-    return 0 if answer.replaces in item.name else 1 if "refuse" in item.name else 2
+    named = any(name in item.name for name in (answer.replaces, snake(answer.replaces)))
+    return 0 if named else 1 if "refuse" in item.name else 2
 
 
 @pytest.fixture(autouse=True)

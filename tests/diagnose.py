@@ -85,6 +85,7 @@ def assert_refused(function, *args, argument, value, **kwargs):
     except Exception as error:
         raise AssertionError(f"{call} should raise a ValueError that says so, raised {error!r:.200}") from None
     else:
+        result = result.detach() if hasattr(result, "detach") else result
         several = isinstance(result, tuple)
         returned = f"{result!r:.200}" if several else np.array2string(np.asarray(result), threshold=6)
         raise AssertionError(f"{call} was accepted, and returned {returned}: bad input should raise a ValueError")
