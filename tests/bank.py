@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from course.grading import ROOT, explain, run_pytest
+from course.grading import ROOT, explain, run_pytest, snake
 from tests.wrong_answers import WrongAnswer, answers
 
 
