@@ -122,8 +122,10 @@ def test_the_code_a_chapter_shows_is_there(chapter):
     for block in SHOWN.finditer(page.read_text(encoding="utf-8")):
         options = dict(re.findall(r"^:([\w-]+): ?(.*)$", block["options"], re.MULTILINE))
         source = (page.parent / block["file"]).read_text(encoding="utf-8")
-        named = {node.name: node for node in ast.parse(source).body if hasattr(node, "name")}
-        shown = ast.get_source_segment(source, named[options["pyobject"]]) if options["pyobject"] in named else None
+        node = ast.parse(source)
+        for name in options["pyobject"].split("."):
+            node = next((part for part in getattr(node, "body", []) if getattr(part, "name", None) == name), None)
+        shown = node and ast.get_source_segment(source, node)
         assert shown, f"{page.name} shows {options['pyobject']}, which {block['file']} does not have"
         for where in ("start-at", "end-at"):
             assert options.get(where, "") in shown, f"{page.name}: no '{options[where]}' in {options['pyobject']}"
