@@ -890,7 +890,7 @@ def test_real_nvp_takes_the_halves_in_turn(generator):
         assert torch.all(stages[1][:, :half] != x[:, :half]), "the last layer is undone first, and moves the first half"
 
 
-@pytest.mark.claim("thm-change-of-variables", kind="automatic differentiation")
+@pytest.mark.claim("thm-change-of-variables-in-space", kind="automatic differentiation")
 @dimensions
 def test_real_nvp_log_density_is_the_change_of_variables(dimension, generator):
     """scipy's log N(T(x); 0, I) + log|det DT(x)|, the determinant by LU factors of the automatic Jacobian."""
@@ -927,7 +927,7 @@ def test_real_nvp_in_one_dimension_is_a_normal_law(generator):
     assert_close(flow.log_density(x[:, None]), want, rtol=1e-8, what="log_density in one dimension")
 
 
-@pytest.mark.claim("thm-change-of-variables")
+@pytest.mark.claim("thm-change-of-variables-in-space")
 def test_real_nvp_log_density_integrates_to_one(generator):
     """The density of a random flow sums to 1 over a grid in the plane; with −log|det| in place of + it does not."""
     for _ in range(2):
@@ -952,7 +952,7 @@ def test_real_nvp_log_density_integrates_to_one(generator):
         assert abs(wrong - 1) > 1e-3, "with the sign reversed the integral should not be 1"
 
 
-@pytest.mark.claim("thm-change-of-variables")
+@pytest.mark.claim("thm-change-of-variables-in-space")
 def test_real_nvp_log_density_gives_the_share_of_draws_in_a_box(generator):
     """The probability of a box, by Gauss and Legendre's rule, is the share of 20,000 draws in it, led back by T⁻¹."""
     flow = flow_of(
