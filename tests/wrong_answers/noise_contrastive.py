@@ -279,7 +279,7 @@ def best_log_normaliser_between_bounds(means, data, noise, noise_log_density, ra
 # One fit
 
 
-@wrong(replaces="fit", hint="is the normaliser learnt, though it is known?")
+@wrong(replaces="fit", hint="the known log_normaliser is wrong")
 def fit_that_always_learns_the_normaliser(rng, data, *, normaliser="known", **options):
     return right_fit(rng, data, normaliser="unknown" if normaliser == "known" else normaliser, **options)
 
