@@ -46,8 +46,8 @@ def _names_in(path: Path, text: str, root: Path) -> tuple[frozenset[str], frozen
             package = path.relative_to(root).parts[: -node.level] if node.level else ()
             base = ".".join([*package, *filter(None, [node.module])])
             modules.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            files.update(filter(_FILE_NAME.fullmatch, [node.value]))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _FILE_NAME.fullmatch(node.value):
+            files.add(node.value)
     return frozenset(modules), frozenset(files)
 
 

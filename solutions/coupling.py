@@ -20,8 +20,9 @@ from tqdm import tqdm
 
 from solutions import checks
 from solutions.checks import Number
-from solutions.datasets import Arcs, arcs_log_density
+from solutions.datasets import Arcs, arcs_axes, arcs_log_density
 from solutions.randomness import given_or_fresh
+from solutions.tensors import as_tensor
 
 BOUND = 2.0  # no layer stretches by more than e²
 
@@ -372,7 +373,7 @@ def jacobian(function: Callable[[Tensor], Tensor], x: Rows) -> Float[Tensor, "n 
     """
     checks.rows(x=x)
     checks.finite(x=x)
-    x = _tensor(x).detach().clone()
+    x = as_tensor(x).detach().clone()
     x = (x if x.is_floating_point() else x.double()).requires_grad_(True)
     with torch.enable_grad():
         out = function(x)
@@ -425,16 +426,7 @@ def volume_preserving_floor(data: Arcs) -> float:
     Args:
         data: the arcs.
     """
-    checks.positive(noise_std=data.noise_std)
-    reach = np.max(data.radii) + 9 * data.noise_std
-    ends = np.min(data.centres, axis=0) - reach, np.max(data.centres, axis=0) + reach
-    coarse, fine = (
-        [
-            np.arange(low, high, data.noise_std / k)
-            for low, high in zip(*ends, strict=True)
-        ]
-        for k in (2, 10)
-    )
+    coarse, fine = (arcs_axes(data, cells) for cells in (2, 10))
     grid = np.stack(np.meshgrid(*coarse, indexing="ij"), axis=-1)
     log_density = arcs_log_density(grid.reshape(-1, 2), data).reshape(grid.shape[:2])
     # a spline for what lies between: a logarithm bends little from cell to cell
@@ -484,7 +476,7 @@ def _points(flow: nn.Module, **argument) -> Tensor:
         raise ValueError(
             f"{name} must be of shape (n, {flow.dimension}), got {tuple(np.shape(x))}"
         )
-    x = _tensor(x).to(next(flow.parameters()).dtype)
+    x = as_tensor(x).to(next(flow.parameters()).dtype)
     if not torch.isfinite(x).all():
         checks.finite(**{name: x})
     return x
@@ -493,17 +485,12 @@ def _points(flow: nn.Module, **argument) -> Tensor:
 def _training_data(x) -> Tensor:
     """The data as a tensor of floating-point numbers, or a refusal in words."""
     checks.table(x=x)
-    x = _tensor(x).detach()
+    x = as_tensor(x).detach()
     x = x if x.is_floating_point() else x.double()
     constant = (x == x[0]).all(0)
     if constant.any():
         raise ValueError(f"x must vary in every column, got {x[0][constant][0]} only")
     return x
-
-
-def _tensor(x) -> Tensor:
-    """A tensor as it is, an array as a copy, for it may not be ours to write to."""
-    return x if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
 
 
 def _require_bound(bound) -> None:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from solutions import checks
 from solutions.checks import Number
 from solutions.randomness import given_or_fresh
+from solutions.tensors import as_tensor
 
 BASES = ("uniform", "normal")
 
@@ -305,9 +306,7 @@ class MixtureCDF(nn.Module):
     def _checked(self, **argument) -> Tensor:
         """The argument, if it is a row of numbers, in the wider precision."""
         ((_, value),) = argument.items()
-        value = (
-            value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
-        )
+        value = as_tensor(value)
         if not value.is_floating_point():
             value = value.to(self.means.dtype)
         checks.series(**dict.fromkeys(argument, value.detach().double().numpy()))
@@ -651,7 +650,7 @@ def _flow(theta, base: str) -> MixtureCDF:
 
 def _training_data(x) -> tuple[ndarray, torch.dtype]:
     """The data in double precision, and the precision they came in."""
-    x = x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
+    x = as_tensor(x).detach()
     dtype = x.dtype if x.is_floating_point() else torch.float64
     x = x.double().numpy()
     checks.series(x=x)

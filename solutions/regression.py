@@ -21,6 +21,7 @@ from tqdm import tqdm
 from solutions import checks
 from solutions.checks import Number
 from solutions.randomness import given_or_fresh
+from solutions.tensors import as_tensor
 
 WIDTH = 20.0  # inputs are uniform on [0, WIDTH]
 
@@ -348,7 +349,7 @@ class Network(nn.Module):
 
     def forward(self, x):
         """Return the mean (n,), or the mean and the standard deviation, at raw x."""
-        x = _tensor(x).to(self.inner.dtype)
+        x = as_tensor(x).to(self.inner.dtype)
         checks.rows(x=x)
         checks.of_shape((len(x), len(self.x_mean)), x=x)
         out = self.outputs(self.standardised(x))
@@ -497,7 +498,7 @@ def _warm_up(network: Network, loss: Callable, steps: int, rate: float = 0.02) -
 def _training_data(x, y) -> tuple[Tensor, Tensor, torch.dtype]:
     """Both as tensors in double precision, and the precision they came in."""
     _check_pairs(x, y)
-    x, y = _tensor(x), _tensor(y)
+    x, y = as_tensor(x), as_tensor(y)
     dtype = x.dtype if x.is_floating_point() else torch.float64
     x, y = x.detach().double(), y.detach().double()
     for name, value in {"x": x, "y": y[:, None]}.items():
@@ -507,11 +508,6 @@ def _training_data(x, y) -> tuple[Tensor, Tensor, torch.dtype]:
                 f"{name} must vary, got {value[0][constant][0]} everywhere"
             )
     return x, y, dtype
-
-
-def _tensor(x) -> Tensor:
-    """A tensor as it is, an array as a copy, for it may not be ours to write to."""
-    return x if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
 
 
 def _average(f: Callable[[ndarray], ndarray]) -> float:
@@ -547,7 +543,7 @@ def _prediction(network: Callable, x: ndarray, std) -> tuple[ndarray, ndarray]:
             f"got {std} with a network that returns {what}"
         )
     mean, std = (predicted, np.full(len(x), std)) if alone else predicted
-    mean, std = (np.asarray(_tensor(part).detach(), float) for part in (mean, std))
+    mean, std = (np.asarray(as_tensor(part).detach(), float) for part in (mean, std))
     checks.of_shape(np.shape(x), mean=mean, std=std)
     checks.finite(mean=mean)
     checks.positive(std=std)

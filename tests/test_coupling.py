@@ -1984,11 +1984,14 @@ def test_the_best_volume_is_the_one_stated():
     assert sympy.diff(bound, c, 2).is_positive
 
 
-def test_volume_preserving_floor_refuses_arcs_without_noise():
-    """Points on lines have no density."""
+def test_volume_preserving_floor_refuses_arcs_without_noise_or_place():
+    """Points on lines have no density; and NaN among the arcs is named."""
     for value in (0.0, -1.0, math.nan):
         data = MOONS._replace(noise_std=value)
         assert_refused(coupling.volume_preserving_floor, data, argument="noise_std", value=value)
+    for argument in ("radii", "begins"):
+        data = MOONS._replace(**{argument: np.array([1.0, math.nan])})
+        assert_refused(coupling.volume_preserving_floor, data, argument=argument, value="nan")
 
 
 # What an excess is

@@ -228,6 +228,17 @@ def test_arcs_entropy_is_the_mean_nll_of_draws(rng):
 # Draws
 
 
+@pytest.mark.parametrize("cells", [1, 3])
+def test_arcs_axes_hold_all_of_the_law(cells):
+    """The cells of the grid are noise_std / cells wide, and their masses sum to one: nothing is outside."""
+    axes = datasets.arcs_axes(THREE, cells)
+    for axis in axes:
+        assert_close(np.diff(axis), np.full(len(axis) - 1, 0.2 / cells), what="the width of the cells")
+    grid = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+    mass = np.exp(datasets.arcs_log_density(grid, THREE)).sum() * (0.2 / cells) ** 2
+    assert_close(mass, 1.0, rtol=0, atol=1e-6, what="the probability on the grid (does it reach beyond every arc?)")
+
+
 def test_draw_arcs_chooses_arcs_by_their_lengths(rng):
     """Of 30,000 draws 1/6, 1/3 and 1/2 come from three arcs of lengths 1, 2 and 3 (χ²)."""
     _, arc = datasets.draw_arcs(rng, THREE, 30_000)
@@ -355,12 +366,12 @@ BAD_ARCS = [
 ]
 
 
-@pytest.mark.parametrize("name", ["draw_arcs", "arcs_log_density", "arcs_entropy"])
+@pytest.mark.parametrize("name", ["draw_arcs", "arcs_log_density", "arcs_entropy", "arcs_axes"])
 def test_bad_arcs_are_refused(name):
     """Radii, angles and noise that are not positive, lengths that do not fit, NaN and ∞, by every function."""
     function = getattr(datasets, name)
     before = {"draw_arcs": (np.random.default_rng(0),), "arcs_log_density": (np.zeros((1, 2)),)}.get(name, ())
-    after = (3,) if name == "draw_arcs" else ()
+    after = {"draw_arcs": (3,), "arcs_axes": (2,)}.get(name, ())
     for argument, value, shown in BAD_ARCS:
         data = MOONS._replace(**{argument: value})
         assert_refused(function, *before, data, *after, argument=argument, value=shown)

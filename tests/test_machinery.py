@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from docutils import nodes, utils
 
+from book.recorded import keeping
 from course import claims, pages, sources
 from course.baselines import Reading
 from course.prose import scientific
@@ -227,6 +228,46 @@ def test_a_version_matters(repository, monkeypatch):
 def test_numbers_as_people_write_them():
     assert scientific(1.80e-80) == "1.8\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}10⁻⁸⁰"
     assert scientific(3.2e7, 1) == "3\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}10⁷"
+
+
+# What a build says
+
+
+def test_a_build_says_its_warnings_again_at_its_end(tmp_path):
+    """One broken link: its warning is the last thing on the screen, where one looks, and once under that heading."""
+    (tmp_path / "index.md").write_text("# Title\n\nSee [](nowhere.md).\n")
+    settings = ["-D", "extensions=myst_nb,course.execution", "-D", "root_doc=index", "-C", "-b", "html"]
+    command = [sys.executable, "-m", "sphinx", *settings, str(tmp_path), str(tmp_path / "html")]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    body, _, end = run.stdout.partition("warnings, once more")
+    assert "nowhere.md" in run.stderr
+    assert "nowhere.md" not in body
+    assert next(filter(str.strip, end.splitlines()), "").count("nowhere.md") == 1, run.stdout
+
+
+# What is kept of runs that take minutes
+
+
+def test_an_interrupted_recording_goes_on_where_it_was(tmp_path):
+    """Parts that are there are not run again, in whatever order they are wanted; the file is whole at any moment."""
+    path, ran = tmp_path / "study.json", []
+
+    def run(name, size):
+        if name == "broken":
+            raise KeyboardInterrupt
+        ran.append(name)
+        return {"value": size**2}
+
+    options = {"names": ["name", "size"], "libraries": ["numpy"], "seed": 7}
+    with pytest.raises(KeyboardInterrupt):
+        keeping.record(path, [("a", 2), ("broken", 3)], run, **options)
+    keeping.record(path, [("b", 5), ("a", 2)], run, **options)
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    assert ran == ["a", "b"]
+    assert list(tmp_path.iterdir()) == [path]
+    assert kept["parts"] == [{"name": "b", "size": 5, "value": 25}, {"name": "a", "size": 2, "value": 4}]
+    assert (kept["command"], kept["seed"]) == ("python -m book.recorded.study", 7)
+    assert "numpy" in kept["versions"]
 
 
 # How a page is set

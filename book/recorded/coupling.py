@@ -10,18 +10,13 @@ and of one of them the log-density on a grid.
 What the file already has is kept, and its seconds are counted: delete the file to do all of it again.
 """
 
-import argparse
-import json
-import os
-import platform
-import time
-from importlib.metadata import version
-from pathlib import Path
+from functools import cache
 
 import numpy as np
 import torch
 from scipy.special import ndtri
 
+from book.recorded import keeping
 from solutions import coupling, datasets
 from solutions.estimate import mean_of
 
@@ -29,12 +24,7 @@ SEED = 2026
 LAWS = {"moons": datasets.MOONS, "rings": datasets.RINGS}
 TRAINED_ON, HELD_OUT, RUNS = 50_000, 20_000, 3
 DEPTHS = [1, 2, 4, 8, 16]
-# A constant volume is best with this spread for both coordinates: its log is half that of E a(X) / 2π.
-BEST = {
-    law: float(np.exp((coupling.volume_preserving_floor(data) - 1) / 2) / np.sqrt(2 * np.pi))
-    for law, data in LAWS.items()
-}
-# law, layers, steps, bound, spread
+NAMES = "law", "layers", "steps", "bound", "spread"
 WANTED = [(law, depth, 2000, 2.0, "of the data") for depth in DEPTHS for law in LAWS]
 WANTED += [(law, 16, steps, 2.0, "of the data") for steps in (500, 8000) for law in LAWS]
 WANTED += [(law, 16, 2000, 0.0, spread) for spread in ("of the data", "best", "learned") for law in LAWS]
@@ -44,12 +34,19 @@ STEP = 0.02
 GRID = np.arange(-2.7, 2.701, 0.06).round(2)
 
 
+@cache
+def best_spread(law):
+    """With this spread for both coordinates a constant volume is best: its log is half that of E a(X) / 2π."""
+    return float(np.exp((coupling.volume_preserving_floor(LAWS[law]) - 1) / 2) / np.sqrt(2 * np.pi))
+
+
 def run(law, layers, steps, bound, spread, seed):
     """Train one flow and measure it."""
     data = LAWS[law]
     rng, generator = np.random.default_rng([SEED, seed]), torch.Generator().manual_seed(SEED + seed)
     x = datasets.draw_arcs(rng, data, TRAINED_ON)[0].astype(np.float32)
-    options = {"layers": layers, "steps": steps, "bound": bound, "spread": BEST[law] if spread == "best" else None}
+    width = best_spread(law) if spread == "best" else None
+    options = {"layers": layers, "steps": steps, "bound": bound, "spread": width}
     if spread == "learned":
         score, constant = shifts_and_scales(x, layers, steps, generator)
     else:
@@ -151,33 +148,15 @@ def midway(flow, radius=1.5):
 
 
 def main(path):
-    """Run what the file has not, and write the results with where they come from."""
+    """Run what the file has not."""
     torch.set_num_threads(1)
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"seconds": 0, "parts": []}
-    names = "law", "layers", "steps", "bound", "spread"
-    done = {tuple(part[name] for name in names): part for part in kept["parts"]}
-    for part in WANTED:
-        if part in done:
-            continue
-        began = time.perf_counter()
-        runs = [run(*part, seed) for seed in range(6 if part == APART else RUNS)]
-        done[part] = dict(zip(names, part, strict=True)) | {"runs": runs}
-        kept = {
-            "command": "python -m book.recorded.coupling",
-            "versions": {name: version(name) for name in ("numpy", "torch")} | {"python": platform.python_version()},
-            "machine": f"{platform.system()} on {platform.machine()}, {os.cpu_count()} shared cores",
-            "seconds": kept["seconds"] + round(time.perf_counter() - began),
-            "seed": SEED,
-            "grid": [float(GRID[0]), float(GRID[-1]), len(GRID)],
-            "parts": [done[key] for key in WANTED if key in done],
-        }
-        text = json.dumps(kept, ensure_ascii=False).replace('{"law"', '\n{"law"')
-        unfinished = path.with_suffix(".part")
-        unfinished.write_text(text + "\n", encoding="utf-8")
-        unfinished.replace(path)
+
+    def part(*options):
+        return {"runs": [run(*options, seed) for seed in range(6 if options == APART else RUNS)]}
+
+    notes = {"seed": SEED, "grid": [float(GRID[0]), float(GRID[-1]), len(GRID)]}
+    keeping.record(path, WANTED, part, NAMES, ["numpy", "torch"], **notes)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--path", type=Path, default=Path(__file__).with_suffix(".json"))
-    main(**vars(parser.parse_args()))
+    main(**vars(keeping.arguments(__file__, __doc__).parse_args()))

@@ -9,21 +9,15 @@ data sets when the objective is written down as one would on paper, and when one
 What the file already has is kept, and its seconds are counted: delete the file to do all of it again.
 """
 
-import argparse
-import json
-import os
-import platform
-import time
 import warnings
-from importlib.metadata import version
 from itertools import product
-from pathlib import Path
 
 import joblib
 import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
+from book.recorded import keeping
 from solutions import contrastive_divergence, mixtures
 from solutions import noise_contrastive as nce
 
@@ -97,9 +91,14 @@ def on_paper_errors(size, changes, jobs):
 
 
 def main(path, jobs=1):
-    """Run what the file has not, and write the results with where they come from."""
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"seconds": 0, "parts": []}
-    done = {json.dumps(list(part.values())[:6]): part for part in kept["parts"]}
+    """Run what the file has not."""
+
+    def part(how, ratio, size, normaliser, changes, _):
+        errors, converged = (
+            nce_errors(ratio, size, normaliser, jobs) if how == "nce" else on_paper_errors(size, changes, jobs)
+        )
+        return {"errors": np.round(errors, 5).tolist(), "converged": [int(yes) for yes in converged]}
+
     altered = [[change] for change in CHANGES] + [CHANGES]
     wanted = [("on paper", 1, ALTERED, "unknown", changes, ON_PAPER) for changes in altered]
     wanted += [("on paper", 1, size, "unknown", [], ON_PAPER) for size in SIZES]
@@ -107,36 +106,12 @@ def main(path, jobs=1):
         ("nce", ratio, size, normaliser, [], repetitions)
         for (ratio, repetitions), size, normaliser in product(REPETITIONS.items(), SIZES, nce.NORMALISERS)
     ]
-    for part in wanted:
-        if json.dumps(part) in done:
-            continue
-        began = time.perf_counter()
-        how, ratio, size, normaliser, changes, _ = part
-        errors, converged = (
-            nce_errors(ratio, size, normaliser, jobs) if how == "nce" else on_paper_errors(size, changes, jobs)
-        )
-        done[json.dumps(part)] = dict(
-            zip(("how", "ratio", "size", "normaliser", "changes", "repetitions"), part, strict=True)
-        ) | {"errors": np.round(errors, 5).tolist(), "converged": [int(yes) for yes in converged]}
-        record = {
-            "command": "python -m book.recorded.noise_contrastive",
-            "versions": {name: version(name) for name in ("numpy", "scipy", "joblib")}
-            | {"python": platform.python_version()},
-            "machine": f"{platform.system()} on {platform.machine()}, {os.cpu_count()} shared cores",
-            "seconds": kept["seconds"] + round(time.perf_counter() - began),
-            "seed": SEED,
-            "noise": "N((1.5, 1.5), 4 · identity)",
-            "parts": [done[key] for key in map(json.dumps, wanted) if key in done],
-        }
-        kept = record
-        text = json.dumps(record, ensure_ascii=False).replace('{"how"', '\n{"how"')
-        unfinished = path.with_suffix(".part")
-        unfinished.write_text(text + "\n", encoding="utf-8")
-        unfinished.replace(path)
+    names = "how", "ratio", "size", "normaliser", "changes", "repetitions"
+    notes = {"seed": SEED, "noise": "N((1.5, 1.5), 4 · identity)"}
+    keeping.record(path, wanted, part, names, ["numpy", "scipy", "joblib"], **notes)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--path", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser = keeping.arguments(__file__, __doc__)
     parser.add_argument("--jobs", type=int, default=1)
     main(**vars(parser.parse_args()))
