@@ -6,9 +6,11 @@ JSON, which tests rejected which answer, and with what message; `findings` runs 
 """
 
 import importlib
+import inspect
 import json
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,9 +89,14 @@ def pytest_runtestloop(session):
 
 
 def _distance(item, answer: WrongAnswer) -> int:
-    """The tests that name the function come first, then the others of bad input: they know best."""
+    """First the tests in which the hint is written, then those that name the function, then the others of bad input."""
+    if answer.hint in _source(item.function):
+        return 0
     named = any(name in item.name for name in (answer.replaces, snake(answer.replaces)))
-    return 0 if named else 1 if "refuse" in item.name else 2
+    return 1 if named else 2 if "refuse" in item.name else 3
+
+
+_source = cache(inspect.getsource)
 
 
 @pytest.fixture(autouse=True)
