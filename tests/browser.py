@@ -8,7 +8,7 @@ and is reported.
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from html.parser import HTMLParser
@@ -72,7 +72,7 @@ def opened(browser: Browser, address: str, size=DESKTOP, **options) -> Iterator[
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]}, **{"reduced_motion": "reduce", **options}
     )
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(60_000)  # a busy machine is no fault of the page
     page = context.new_page()
     page.on("console", lambda m: m.type == "error" and complaints.append(f"console error: {m.text}"))
     page.on("pageerror", lambda error: complaints.append(f"script error: {error}"))
@@ -172,8 +172,11 @@ CONTRAST = """(theme) => {
 }"""
 
 
-def findings(browser: Browser, address: str) -> list[str]:
-    """What is wrong with the page at this address, on a desk and on a phone."""
+def findings(browser: Browser, address: str, and_then: Callable[[Page], None] = lambda page: None) -> list[str]:
+    """What is wrong with the page at this address, on a desk and on a phone.
+
+    `and_then` is done to the page on the desk; to typeset it once more for that would take most of the time.
+    """
     found = []
     for size in (DESKTOP, PHONE):
         with opened(browser, address, size) as (page, complaints):
@@ -183,6 +186,7 @@ def findings(browser: Browser, address: str) -> list[str]:
                 seen += page.evaluate(WIDTH)
             else:  # colours do not depend on the width
                 seen += [*page.evaluate(CONTRAST, "light"), *page.evaluate(CONTRAST, "dark")]
+                and_then(page)
             found += [f"{line} [{size[0]} pixels wide]" for line in [*complaints, *seen]]
     return list(dict.fromkeys(found))
 

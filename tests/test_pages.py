@@ -17,7 +17,6 @@ pytestmark = pytest.mark.machinery
 
 ROOT = Path(os.environ.get("BOOK_HTML", Path(__file__).parents[1] / "_build" / "html")).resolve()
 PAGES = [name for name in b.pages_of(ROOT) if not b.is_redirect(ROOT / name)]
-WITH_PLAYER = [name for name in PAGES if 'class="player"' in (ROOT / name).read_text(encoding="utf-8")]
 
 
 def absent(reason: str):
@@ -45,8 +44,8 @@ def told(findings: list[str]) -> str:
 
 
 @pytest.mark.parametrize("name", PAGES or ["no book"])
-def test_a_page_is_complete_and_legible(name, book, browser):
-    found = b.findings(browser, f"{book}/{name}")
+def test_a_page_is_complete_and_legible_and_its_sliders_move_their_pictures(name, book, browser):
+    found = b.findings(browser, f"{book}/{name}", and_then=try_keys)
     assert not found, told(found)
 
 
@@ -94,13 +93,6 @@ def try_keys(page):
             page.keyboard.press(key)
             assert shown(player) == [texts[at]], key
         assert slider.get_attribute("aria-valuetext") == player.locator("output").inner_text()
-
-
-@pytest.mark.parametrize("name", WITH_PLAYER)
-def test_a_slider_in_the_book_moves_its_picture(name, book, browser):
-    with b.opened(browser, f"{book}/{name}") as (page, complaints):
-        try_keys(page)
-        assert not complaints, told(complaints)
 
 
 # The player by itself
