@@ -438,12 +438,9 @@ def predictive(law: NormalGamma) -> StudentT:
 
     Reference: Murphy (2007), Conjugate Bayesian analysis of the Gaussian distribution.
     """
-    mean, *others = law
-    checks.finite(mean=mean)
-    checks.positive(**dict(zip(("scale", "shape", "rate"), others, strict=True)))
-    scale, shape, rate = map(float, others)
-    spread = np.sqrt(rate / shape * (1 + 1 / scale))
-    return StudentT(2 * shape, float(mean), float(spread))
+    law = mean_field.checked(law)
+    spread = np.sqrt(law.rate / law.shape * (1 + 1 / law.scale))
+    return StudentT(2 * law.shape, law.mean, float(spread))
 
 
 def _scores(q, deviation, tau, log_tau):
@@ -611,15 +608,12 @@ def _check_draws(name, value, estimator, options=ESTIMATORS):
 
 def _model(x, prior):
     checks.series(x=x)
-    mean, *others = prior
-    checks.finite(mean=mean)
-    checks.positive(**dict(zip(NormalGamma._fields[1:], others, strict=True)))
+    prior = mean_field.checked(prior)
     x = np.asarray(x, dtype=float)
     largest = np.abs(x).max()
     if largest > FARTHEST:
         raise ValueError(f"x must be within ±{FARTHEST:g}, got {largest:g} in size")
     centre = x.mean()
-    prior = NormalGamma(*map(float, prior))
     constant = (
         (np.log(prior.scale) - (len(x) + 1) * _LOG_2PI) / 2
         + prior.shape * np.log(prior.rate)
@@ -630,10 +624,7 @@ def _model(x, prior):
 
 def _parameters(factors):
     """(mean, precision, shape, rate) as an array."""
-    mean, *others = factors
-    checks.finite(mean=mean)
-    checks.positive(**dict(zip(Factors._fields[1:], others, strict=True)))
-    return np.array(factors, dtype=float)
+    return np.array(mean_field.checked(factors))
 
 
 def _places(factors, mu, tau):

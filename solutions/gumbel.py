@@ -20,6 +20,7 @@ from torch import Tensor
 
 from solutions import checks
 from solutions.checks import Number
+from solutions.tensors import as_tensor
 
 Probabilities = Sequence[Number] | Real[ndarray, "k"] | Real[Tensor, "k"]
 Values = Sequence[Number] | Real[ndarray, "k"]
@@ -70,8 +71,7 @@ def gumbel_max(
 
     Reference: Maddison, Tarlow and Minka (2014), A* sampling, section 2.
     """
-    scores = _scores(generator, probabilities, n)
-    return scores.argmax(dim=1)
+    return _scores(generator, _tensor(probabilities), n).argmax(dim=1)
 
 
 def ranking(
@@ -91,7 +91,7 @@ def ranking(
     Reference: Yellott (1977), The relationship between Luce's choice axiom,
     Thurstone's theory of comparative judgment, and the double exponential distribution.
     """
-    scores = _scores(generator, probabilities, n)
+    scores = _scores(generator, _tensor(probabilities), n)
     return scores.argsort(dim=1, descending=True, stable=True)
 
 
@@ -117,8 +117,9 @@ def gumbel_softmax(
     Reference: Jang, Gu and Poole (2017), Categorical reparameterization with
     Gumbel-softmax; Maddison, Mnih and Teh (2017), The Concrete distribution.
     """
-    temperature = _temperature(temperature, probabilities)
-    scores = _scores(generator, probabilities, n)
+    p = _tensor(probabilities)
+    temperature = _temperature(temperature, p)
+    scores = _scores(generator, p, n)
     behind = scores - scores.detach().amax(dim=1, keepdim=True)
     # what underflows anyway is cut off, lest 1/τ make it infinite and its slope NaN
     floor = -_UNDERFLOW * temperature.detach()
@@ -366,9 +367,8 @@ def lattice_probability(probability: Number, bits: int = 24) -> float:
     return float(delta * np.exp(r * np.log1p(-delta * np.arange(1.0, last))).sum())
 
 
-def _scores(generator, probabilities, n):
+def _scores(generator, p, n):
     """log p + g; −∞ for what is impossible."""
-    p = _tensor(probabilities)
     checks.counting_number(n=n)
     possible = p > 0
     log_p = torch.where(possible, p, 1.0).log()  # no −∞, whose gradient is NaN
@@ -377,12 +377,9 @@ def _scores(generator, probabilities, n):
 
 
 def _tensor(probabilities):
+    """p, if it is one, in the precision that is promised."""
     is_float = torch.is_tensor(probabilities) and probabilities.is_floating_point()
-    p = (
-        probabilities
-        if is_float
-        else torch.tensor(np.array(probabilities, dtype=float))
-    )
+    p = probabilities if is_float else as_tensor(np.asarray(probabilities, float))
     plain = p.detach().double().cpu().numpy()
     checks.series(probabilities=plain)
     checks.fraction(probabilities=plain)
@@ -409,10 +406,9 @@ def _require_sum(array, name, precision):
         raise ValueError(f"{name} must sum to one, got a sum of {worst}")
 
 
-def _temperature(temperature, probabilities):
-    """τ as a tensor in the precision of the probabilities, where it may not be 0."""
+def _temperature(temperature, p):
+    """τ as a tensor in the precision of p, where it may not be 0."""
     _positive_number(temperature)
-    p = _tensor(probabilities)
     temperature = torch.as_tensor(temperature, dtype=p.dtype, device=p.device)
     checks.positive(temperature=temperature.detach().cpu())
     return temperature
@@ -467,18 +463,16 @@ def _coin_moments(slope, logit, temperature):
     checks.of_shape((), logit=logit)
     checks.finite(logit=logit)
     tau, logit = _positive_number(temperature), float(logit)
-    # the integrand falls like e^{−(1+τ)|x|} outside of [0, ℓ/τ], in it like e^{−|1−τ|x}
-    reach = abs(logit) / tau + _FAR / (1 + tau)
-    side, other = min(reach, _FAR / max(abs(1 - tau), 1e-9)), _FAR / (1 + tau)
-    if tau > 1:
-        side = reach
+    # outside of [0, ℓ/τ] the integrand falls like e^{−(1+τ)|x|}, in it, for τ < 1, like
+    # e^{−(1−τ)|x|}
+    other = _FAR / (1 + tau)
+    reach = abs(logit) / tau + other
+    side = reach if tau >= 1 else min(reach, _FAR / (1 - tau))
     low, high = (-other, side) if logit > 0 else (-side, other)
     width = min(1.0, 1 / tau)
-    edges = [
-        np.linspace(low, 0, int(np.ceil(-low / width)) + 1),
-        np.linspace(0, high, int(np.ceil(high / width)) + 1)[1:],
-    ]
-    edges = np.concatenate(edges)
+    below = np.linspace(low, 0, int(np.ceil(-low / width)) + 1)
+    above = np.linspace(0, high, int(np.ceil(high / width)) + 1)
+    edges = np.concatenate([below, above[1:]])
     half = np.diff(edges)[:, None] / 2
     x = (edges[:-1, None] + half * (_NODES + 1)).ravel()
     weight = (half * _WEIGHTS).ravel() * _logistic_density(tau * x - logit)

@@ -16,11 +16,10 @@ from numpy import ndarray
 from scipy.linalg import solve_triangular
 from scipy.special import digamma, gammaln
 
-from solutions import checks
+from solutions import checks, stirling
 from solutions.checks import Number, Numbers
 
 _LOG_2PI = np.log(2 * np.pi)
-_LARGE = 30.0  # from here on, the asymptotic series are exact to rounding
 
 
 class NormalGamma(NamedTuple):
@@ -56,6 +55,18 @@ class CAVI(NamedTuple):
     elbos: Float[ndarray, "sweeps"]
 
 
+def checked(law: NormalGamma | Factors) -> NormalGamma | Factors:
+    """Return the same law, its parameters floats.
+
+    Args:
+        law: refused if its mean is not finite, or another parameter not positive.
+    """
+    mean, *others = law
+    checks.finite(mean=mean)
+    checks.positive(**dict(zip(law._fields[1:], others, strict=True)))
+    return type(law)(*map(float, law))
+
+
 def posterior(x: Real[ndarray, "n"], prior: NormalGamma) -> NormalGamma:
     """Return the law of (μ, τ) given the data, a Normal-Gamma again, with
 
@@ -68,11 +79,11 @@ def posterior(x: Real[ndarray, "n"], prior: NormalGamma) -> NormalGamma:
 
     Reference: Murphy (2007), Conjugate Bayesian analysis of the Gaussian distribution.
     """
-    x, prior = _data(x), _checked(prior)
+    x, prior = _data(x), checked(prior)
     n, scale = len(x), prior.scale + len(x)
     mean = prior.mean + n / scale * _mean(x - prior.mean)
     rate = prior.rate + _half_squares(x, prior)
-    return _checked(NormalGamma(mean, scale, prior.shape + n / 2, rate))
+    return checked(NormalGamma(mean, scale, prior.shape + n / 2, rate))
 
 
 def log_evidence(x: Real[ndarray, "n"], prior: NormalGamma) -> float:
@@ -86,11 +97,13 @@ def log_evidence(x: Real[ndarray, "n"], prior: NormalGamma) -> float:
         x: the data, at least one.
         prior: (m₀, ℓ₀, a₀, b₀).
     """
-    x, prior = _data(x), _checked(prior)
+    x, prior = _data(x), checked(prior)
     after, n = posterior(x, prior), len(x)
     shapes = _log_growth(prior.shape, n / 2)
     rates = _log_growth(prior.rate, _half_squares(x, prior))
-    remainders = _binet(after.shape) - _binet(prior.shape) - shapes / 2
+    remainders = (
+        stirling.remainder(after.shape) - stirling.remainder(prior.shape) - shapes / 2
+    )
     likelihood = n / 2 * (np.log(after.shape) - np.log(after.rate) - 1 - _LOG_2PI)
     scales = _log_growth(prior.scale, n)
     return float(remainders + likelihood + prior.shape * (shapes - rates) - scales / 2)
@@ -107,7 +120,7 @@ def log_joint(
         x: the data, at least one.
         prior: (m₀, ℓ₀, a₀, b₀).
     """
-    x, prior = _data(x), _checked(prior)
+    x, prior = _data(x), checked(prior)
     mu, tau = _unknowns(mu, tau)
     n, centre = len(x), _mean(x)
     squares = np.square(x - centre).sum() + n * (centre - mu) ** 2
@@ -123,7 +136,7 @@ def log_density(mu: Numbers, tau: Numbers, law: NormalGamma) -> Numbers:
         tau: τ, positive.
         law: its parameters.
     """
-    law = _checked(law)
+    law = checked(law)
     mu, tau = _unknowns(mu, tau)
     normal = _log_normal(mu, law.mean, law.scale * tau)
     return (normal + _log_gamma(tau, law.shape, law.rate))[()]
@@ -137,7 +150,7 @@ def factors_log_density(mu: Numbers, tau: Numbers, factors: Factors) -> Numbers:
         tau: τ, positive.
         factors: the parameters of q(μ) and of q(τ).
     """
-    q = _checked(factors)
+    q = checked(factors)
     mu, tau = _unknowns(mu, tau)
     normal = _log_normal(mu, q.mean, q.precision)
     return (normal + _log_gamma(tau, q.shape, q.rate))[()]
@@ -152,12 +165,12 @@ def mean_log_density(mu: Numbers, law: NormalGamma) -> Numbers:
         mu: μ, a number or an array.
         law: the joint law of μ and τ; (m, ℓ, a, b) are its parameters.
     """
-    law = _checked(law)
+    law = checked(law)
     checks.finite(mu=mu)
     mu = np.asarray(mu, dtype=float)
     # log Γ(a+½) − log Γ(a) − ½ log a, small where a is large
     gammas = law.shape * _log_growth(law.shape, 0.5) - 0.5
-    gammas += _binet(law.shape + 0.5) - _binet(law.shape)
+    gammas += stirling.remainder(law.shape + 0.5) - stirling.remainder(law.shape)
     precision = np.exp(np.log(law.scale) + np.log(law.shape) - np.log(law.rate))
     squares = precision * (mu - law.mean) ** 2 / (2 * law.shape)
     constant = gammas + (np.log(precision) - _LOG_2PI) / 2
@@ -174,7 +187,7 @@ def terms(factors: Factors, x: Real[ndarray, "n"], prior: NormalGamma) -> Terms:
         x: the data, at least one.
         prior: (m₀, ℓ₀, a₀, b₀).
     """
-    x, prior, q = _data(x), _checked(prior), _checked(factors)
+    x, prior, q = _data(x), checked(prior), checked(factors)
     tau, log_tau = q.shape / q.rate, digamma(q.shape) - np.log(q.rate)
     with np.errstate(over="ignore"):  # too far out, the ELBO is −∞
         squares = np.square(x - q.mean).sum() + len(x) / q.precision
@@ -201,7 +214,7 @@ def divergence(factors: Factors, law: NormalGamma) -> float:
         factors: the parameters of q(μ) and of q(τ).
         law: p; if it is the posterior, this is log p(x) minus the ELBO.
     """
-    q, law = _checked(factors), _checked(law)
+    q, law = checked(factors), checked(law)
     return _conditional_kl(q, law) + _gamma_kl(q, law)
 
 
@@ -227,7 +240,7 @@ def cavi(
 
     Reference: Bishop (2006), Pattern Recognition and Machine Learning, section 10.1.3.
     """
-    x, prior = _data(x), _checked(prior)
+    x, prior = _data(x), checked(prior)
     checks.counting_number(sweeps=sweeps)
     tau = prior.shape / prior.rate if start is None else start
     checks.positive(start=tau)
@@ -251,9 +264,9 @@ def best_factors(law: NormalGamma) -> Factors:
     Args:
         law: p, with the parameters (m, ℓ, a, b).
     """
-    law = _checked(law)
+    law = checked(law)
     precision, growth = law.scale * (law.shape / law.rate), 1 + 0.5 / law.shape
-    return _checked(Factors(law.mean, precision, law.shape + 0.5, law.rate * growth))
+    return checked(Factors(law.mean, precision, law.shape + 0.5, law.rate * growth))
 
 
 def moment_matched(law: NormalGamma) -> Factors:
@@ -264,11 +277,11 @@ def moment_matched(law: NormalGamma) -> Factors:
         law: p, with the parameters (m, ℓ, a, b); for a ≤ 1 the variance of μ is
             infinite, and no such law is best.
     """
-    law = _checked(law)
+    law = checked(law)
     if law.shape <= 1:
         raise ValueError(f"shape must be above 1, got {law.shape}")
     precision = law.scale * ((law.shape - 1) / law.rate)
-    return _checked(Factors(law.mean, precision, law.shape, law.rate))
+    return checked(Factors(law.mean, precision, law.shape, law.rate))
 
 
 def gap(shape: Numbers) -> Numbers:
@@ -280,7 +293,11 @@ def gap(shape: Numbers) -> Numbers:
     """
     checks.positive(shape=shape)
     shape = np.asarray(shape, dtype=float)
-    return (_log_growth(shape, 0.5) / 2 + _binet(shape) - _binet(shape + 0.5))[()]
+    return (
+        _log_growth(shape, 0.5) / 2
+        + stirling.remainder(shape)
+        - stirling.remainder(shape + 0.5)
+    )[()]
 
 
 def mutual_information(shape: Numbers) -> Numbers:
@@ -292,7 +309,11 @@ def mutual_information(shape: Numbers) -> Numbers:
     """
     checks.positive(shape=shape)
     shape = np.asarray(shape, dtype=float)
-    return (gap(shape) + _flatness(shape + 0.5) - _flatness(shape))[()]
+    return (
+        gap(shape)
+        + stirling.slope_remainder(shape + 0.5)
+        - stirling.slope_remainder(shape)
+    )[()]
 
 
 def gaussian_factors(covariance: Real[ndarray, "d d"]) -> Float[ndarray, "d"]:
@@ -390,7 +411,7 @@ def _conditional_kl(q, law):
     log_ratio = np.log(law.scale) + log_tau - np.log(q.precision)
     with np.errstate(over="ignore"):
         distance = law.scale * tau * np.square(q.mean - law.mean)
-    spread = (0.5 - _flatness(q.shape)) / q.shape
+    spread = (0.5 - stirling.slope_remainder(q.shape)) / q.shape
     return float((_above_tangent(log_ratio) + distance + spread) / 2)
 
 
@@ -400,8 +421,10 @@ def _gamma_kl(q, law):
     """
     log_shapes = np.log(q.shape) - np.log(law.shape)
     log_means = log_shapes - np.log(q.rate) + np.log(law.rate)
-    remainders = log_shapes / 2 + _binet(law.shape) - _binet(q.shape)
-    slope = (_flatness(q.shape) - 0.5) / q.shape
+    remainders = (
+        log_shapes / 2 + stirling.remainder(law.shape) - stirling.remainder(q.shape)
+    )
+    slope = (stirling.slope_remainder(q.shape) - 0.5) / q.shape
     shapes = remainders - (law.shape - q.shape) * slope
     return float(shapes + law.shape * _above_tangent(log_means))
 
@@ -410,28 +433,6 @@ def _above_tangent(log_ratio):
     """r − 1 − log r."""
     with np.errstate(over="ignore"):
         return np.expm1(log_ratio) - log_ratio
-
-
-def _binet(x):
-    """R(x) − ½ log(2π/x),  which is about 1/(12x)."""
-    x = np.asarray(x, dtype=float)
-    large, y = np.maximum(x, _LARGE), np.minimum(x, _LARGE)
-    inverse = 1 / large
-    square = inverse**2
-    series = 1 / 12 - square * (1 / 360 - square * (1 / 1260 - square / 1680))
-    direct = gammaln(y) - (y - 0.5) * np.log(y) + y - _LOG_2PI / 2
-    return np.where(x < _LARGE, direct, series * inverse)[()]
-
-
-def _flatness(x):
-    """x R′(x) + ½ = x (ψ(x) − log x) + ½,  which is about −1/(12x)."""
-    x = np.asarray(x, dtype=float)
-    large, y = np.maximum(x, _LARGE), np.minimum(x, _LARGE)
-    inverse = 1 / large
-    square = inverse**2
-    series = -1 / 12 + square * (1 / 120 - square * (1 / 252 - square / 240))
-    direct = y * (digamma(y) - np.log(y)) + 0.5
-    return np.where(x < _LARGE, direct, series * inverse)[()]
 
 
 def _log_growth(value, increase):
@@ -479,11 +480,3 @@ def _unknowns(mu, tau):
 def _data(x) -> ndarray:
     checks.series(x=x)
     return np.asarray(x, dtype=float)
-
-
-def _checked(law):
-    """The same law, its parameters floats, the mean finite and the others positive."""
-    mean, *others = law
-    checks.finite(mean=mean)
-    checks.positive(**dict(zip(law._fields[1:], others, strict=True)))
-    return type(law)(*map(float, law))

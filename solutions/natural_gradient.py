@@ -14,13 +14,13 @@ from jaxtyping import Float, Real
 from numpy import ndarray
 from scipy.special import digamma, gammaln, zeta
 
-from solutions import checks
+from solutions import checks, stirling
 from solutions.checks import Number, Numbers
 
 COORDINATES = ("shape_scale", "log", "natural")
 SMALLEST, LARGEST = 1e-70, 1e70  # within, no result here overflows
 
-_MANY = 20.0  # from this shape on the asymptotic series are exact to rounding
+_MANY = 20.0  # from this shape on the asymptotic series is exact to rounding
 _NEWTON_STEPS = 8  # from anywhere, five reach the last digits
 
 
@@ -368,23 +368,12 @@ def _excess(shape):
 
 def _gap(shape):
     """log α − ψ(α), between 1/(2α) and 1/α."""
-    few = np.minimum(shape, _MANY)
-    r = 1 / np.maximum(shape, _MANY)
-    s = r**2
-    tail = 1 / 12 - s * (1 / 120 - s * (1 / 252 - s * (1 / 240 - s / 132)))
-    return np.where(shape < _MANY, np.log(few) - digamma(few), r / 2 + s * tail)
+    return (0.5 - stirling.slope_remainder(shape)) / shape
 
 
 def _convex(shape):
     """S(α) = log Γ(α) − α log α + α, whose derivative is −(log α − ψ(α))."""
-    few = np.minimum(shape, _MANY)
-    direct = gammaln(few) - few * np.log(few) + few
-    many = np.maximum(shape, _MANY)
-    r = 1 / many
-    s = r**2
-    tail = 1 / 12 - s * (1 / 360 - s * (1 / 1260 - s * (1 / 1680 - s / 1188)))
-    series = (np.log(2 * np.pi) - np.log(many)) / 2 + r * tail
-    return np.where(shape < _MANY, direct, series)
+    return stirling.remainder(shape) + (np.log(2 * np.pi) - np.log(shape)) / 2
 
 
 def _shape_of_gap(gap):

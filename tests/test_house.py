@@ -19,7 +19,7 @@ from solutions import noise_contrastive
 
 pytestmark = pytest.mark.machinery
 CHAPTERS = sources.chapters()
-GROUND_FLOOR = ["checks", "randomness", "tensors", "estimate", "mixtures", "datasets"]
+GROUND_FLOOR = ["checks", "randomness", "tensors", "stirling", "estimate", "mixtures", "datasets"]
 LIBRARIES = {"numpy", "scipy", "torch", "jaxtyping", "sklearn", "pooch", "tqdm", "joblib"}
 
 
