@@ -165,7 +165,7 @@ def _shape(value) -> tuple[int, ...]:
 
 def _plain(value) -> ndarray:
     """The numbers alone, of a tensor too."""
-    detached = value.detach() if hasattr(value, "detach") else value
+    detached = value.detach().cpu() if hasattr(value, "detach") else value
     return np.asarray(detached, dtype=float)
 
 

@@ -1,15 +1,47 @@
-"""Data that several chapters share: points along arcs, whose density is known."""
+"""Data that several chapters share: points along arcs, whose density is known, and
+images of handwritten digits, small ones that are at hand and those of MNIST.
+"""
 
+import gzip
+import os
+import zlib
+from hashlib import sha256
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pooch
+import requests
+import torch
 from jaxtyping import Float, Int, Real
 from numpy import ndarray
 from scipy.special import roots_legendre
+from torch import Tensor
+from tqdm import tqdm
 
 from solutions import checks
+from solutions.randomness import given_or_fresh
+from solutions.tensors import as_tensor
 
 _BLOCK = 2_000_000  # this many distances at a time
+
+# The SHA-256 of each file of MNIST, unpacked.
+MNIST = {
+    "train-images-idx3-ubyte": (
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
+    ),
+    "train-labels-idx1-ubyte": (
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
+    ),
+    "t10k-images-idx3-ubyte": (
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
+    ),
+    "t10k-labels-idx1-ubyte": (
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
+    ),
+}
+_SOURCE = "https://ossci-datasets.s3.amazonaws.com/mnist"
+_AGAIN = "ask again, or put MNIST's four files into a folder and name it in MNIST_DIR"
 
 
 class Arcs(NamedTuple):
@@ -39,6 +71,14 @@ RINGS = Arcs(
     begins=np.zeros(2),
     angles=np.full(2, 2 * np.pi),
     noise_std=0.1,
+)
+# Half circles, each wider than the last, that begin where it ended.
+SPIRAL = Arcs(
+    centres=np.array([[-0.25, 0.0], [0.25, 0.0], [-0.25, 0.0], [0.25, 0.0]]),
+    radii=np.array([0.25, 0.75, 1.25, 1.75]),
+    begins=np.array([0.0, np.pi, 0.0, np.pi]),
+    angles=np.full(4, np.pi),
+    noise_std=0.05,
 )
 
 
@@ -138,3 +178,156 @@ def _rule(data: Arcs) -> tuple[Float[ndarray, "m 2"], Float[ndarray, "m"]]:
         points.append(data.centres[arc] + data.radii[arc] * _direction(angle))
         weights.append(share * weight / 2)
     return np.concatenate(points), np.log(np.concatenate(weights))
+
+
+class Images(NamedTuple):
+    """Grey images in [0, 1] with their labels, split for training and for testing."""
+
+    train: Float[ndarray, "n side side"]
+    train_labels: Int[ndarray, "n"]
+    test: Float[ndarray, "m side side"]
+    test_labels: Int[ndarray, "m"]
+
+
+def digits() -> Images:
+    """Return scikit-learn's 1,797 handwritten digits, 8 × 8 pixels in sixteenths.
+
+    Of each digit every fifth image is held out: 1,442 to train and 355 to test. The
+    same people wrote both.
+
+    Reference: Alpaydin & Kaynak, Optical recognition of handwritten digits, 1998.
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images, labels = (bunch.images / 16).astype(np.float32), bunch.target
+    earlier = (labels[:, None] == np.arange(10)).cumsum(axis=0)
+    held_out = earlier[np.arange(len(labels)), labels] % 5 == 0
+    return Images(
+        images[~held_out], labels[~held_out], images[held_out], labels[held_out]
+    )
+
+
+def mnist(folder: str | os.PathLike | None = None) -> Images:
+    """Return MNIST: 60,000 images to train and 10,000 to test, 28 × 28 pixels.
+
+    They come from the folder; without one, from the folder that the environment
+    variable MNIST_DIR names; without that, from a cache, which is filled by a download.
+    Each file is what it should be, or nothing is returned.
+
+    Args:
+        folder: holds the four IDX files, packed by gzip or not, under their own names.
+
+    Reference: LeCun, Bottou, Bengio & Haffner, Gradient-based learning applied to
+    document recognition, 1998.
+    """
+    folder = folder or os.environ.get("MNIST_DIR")
+    if not folder:
+        files = [_fetched(name) for name in MNIST]
+    else:
+        files = [_unpacked(path, name) for name, path in _found(Path(folder)).items()]
+    images = [_grey(content) for content in files[::2]]
+    labels = [_numbers(content, head=8).astype(np.int64) for content in files[1::2]]
+    return Images(images[0], labels[0], images[1], labels[1])
+
+
+def binarise(
+    images: Float[Tensor, "*shape"] | Float[ndarray, "*shape"],
+    how: str,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "*shape"]:
+    """Return black and white images made from grey ones.
+
+    Args:
+        images: grey, in [0, 1]; arrays become tensors.
+        how: "stochastic", a pixel is 1 with the probability that its grey says;
+            "rounded", it is 1 where the grey is above one half.
+        generator: throws the pixels, where they are stochastic.
+
+    Reference: Salakhutdinov & Murray, On the quantitative analysis of deep belief
+    networks, 2008, for the stochastic ones. A set of them that is drawn once and kept
+    is a *fixed* binarisation (Larochelle & Murray, 2011).
+    """
+    checks.one_of(("stochastic", "rounded"), how=how)
+    images = as_tensor(images)
+    checks.fraction(images=images)
+    if how == "rounded":
+        return (images > 0.5).to(images.dtype)
+    generator = given_or_fresh(generator, images.device)
+    return torch.bernoulli(images, generator=generator)
+
+
+def _found(folder: Path) -> dict[str, Path]:
+    """Where the folder holds the four files, each unpacked or packed."""
+    choices = {name: (folder / name, folder / f"{name}.gz") for name in MNIST}
+    paths = {
+        name: next((path for path in both if path.is_file()), None)
+        for name, both in choices.items()
+    }
+    missing = [f"{name}[.gz]" for name, path in paths.items() if path is None]
+    if missing:
+        raise FileNotFoundError(f"{folder} must hold {', '.join(missing)} too")
+    return paths
+
+
+def _unpacked(path: Path, name: str) -> bytes:
+    """The content of a file, which is that of MNIST's, or an error."""
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it, and {_AGAIN}") from (
+            error
+        )
+    if sha256(content).hexdigest() != MNIST[name]:
+        raise ValueError(
+            f"{path} does not hold what MNIST has there ({len(content):,} bytes,"
+            f" unpacked): delete it, and {_AGAIN}"
+        )
+    return content
+
+
+def _fetched(name: str) -> bytes:
+    """The content of a file in the cache, which is filled if it is not there."""
+    pooch.get_logger().setLevel("WARNING")  # the bar says enough
+    try:
+        path = pooch.retrieve(
+            f"{_SOURCE}/{name}.gz",
+            known_hash=None,  # how it is packed does not matter: what it holds does
+            fname=f"{name}.gz",
+            path=pooch.os_cache("from-likelihood-to-diffusion"),
+            downloader=_resume,
+        )
+    except requests.RequestException as error:
+        raise ConnectionError(
+            f"{name} could not be fetched ({error}). What has come is kept: {_AGAIN}"
+        ) from error
+    return _unpacked(Path(path), name)
+
+
+def _resume(url: str, output_file: str, _) -> None:
+    """Fetch a file, or the rest of it: what has come so far lies beside it."""
+    part = Path(output_file).with_name(f"{url.rpartition('/')[2]}.part")
+    have = part.stat().st_size if part.exists() else 0
+    ask = {"Range": f"bytes={have}-"} if have else {}
+    with requests.get(url, headers=ask, stream=True, timeout=30) as reply:
+        if reply.status_code != requests.codes.requested_range_not_satisfiable:
+            reply.raise_for_status()
+            have *= reply.status_code == requests.codes.partial_content
+            length = int(reply.headers.get("Content-Length", 0)) + have or None
+            bar = tqdm(
+                desc=part.stem, initial=have, total=length, unit="B", unit_scale=True
+            )
+            with part.open("ab" if have else "wb") as file, bar:
+                for piece in reply.iter_content(1 << 16):
+                    bar.update(file.write(piece))
+    part.replace(output_file)
+
+
+def _numbers(content: bytes, head: int) -> Int[ndarray, "n"]:
+    return np.frombuffer(content, dtype=np.uint8, offset=head)
+
+
+def _grey(content: bytes) -> Float[ndarray, "n 28 28"]:
+    return _numbers(content, head=16).reshape(-1, 28, 28) / np.float32(255)

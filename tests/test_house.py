@@ -19,8 +19,8 @@ from solutions import noise_contrastive
 
 pytestmark = pytest.mark.machinery
 CHAPTERS = sources.chapters()
-GROUND_FLOOR = ["checks", "randomness", "tensors", "stirling", "estimate", "mixtures", "datasets"]
-LIBRARIES = {"numpy", "scipy", "torch", "jaxtyping", "sklearn", "pooch", "tqdm", "joblib"}
+GROUND_FLOOR = ["checks", "randomness", "tensors", "networks", "stirling", "estimate", "mixtures", "datasets"]
+LIBRARIES = {"numpy", "scipy", "torch", "jaxtyping", "sklearn", "pooch", "requests", "tqdm", "joblib"}
 
 
 def order_of_book() -> list[str]:
