@@ -166,7 +166,8 @@ def _shape(value) -> tuple[int, ...]:
 def _plain(value) -> ndarray:
     """The numbers alone, of a tensor too."""
     detached = value.detach().cpu() if hasattr(value, "detach") else value
-    return np.asarray(detached, dtype=float)
+    numbers = np.asarray(detached)
+    return numbers if numbers.dtype.kind == "f" else numbers.astype(float)
 
 
 def _require(holds, name, allowed, value) -> None:

@@ -302,7 +302,7 @@ def _fetched(name: str) -> bytes:
     except requests.RequestException as error:
         raise ConnectionError(
             f"{name} could not be fetched ({error}). What has come is kept: {_AGAIN}"
-        ) from error
+        ) from None
     return _unpacked(Path(path), name)
 
 
