@@ -13,7 +13,7 @@ import numpy as np
 import pooch
 import requests
 import torch
-from jaxtyping import Float, Int, Real
+from jaxtyping import Float, Int, Real, UInt8
 from numpy import ndarray
 from scipy.special import roots_legendre
 from torch import Tensor
@@ -320,12 +320,12 @@ def _resume(url: str, output_file: str, _) -> None:
                 desc=part.stem, initial=have, total=length, unit="B", unit_scale=True
             )
             with part.open("ab" if have else "wb") as file, bar:
-                for piece in reply.iter_content(1 << 16):
+                for piece in reply.iter_content(1 << 13):
                     bar.update(file.write(piece))
     part.replace(output_file)
 
 
-def _numbers(content: bytes, head: int) -> Int[ndarray, "n"]:
+def _numbers(content: bytes, head: int) -> UInt8[ndarray, "n"]:
     return np.frombuffer(content, dtype=np.uint8, offset=head)
 
 

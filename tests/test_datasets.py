@@ -1,10 +1,19 @@
-"""Points along arcs: against Bessel functions, quadrature along the arc, and long draws."""
+"""Points along arcs: against Bessel functions, quadrature along the arc, and long draws; images against their files."""
 
+import gzip
+import hashlib
+import http.server
 import math
+import os
+import re
+import struct
+from threading import Thread
 
 import numpy as np
 import pytest
+import torch
 from scipy import integrate, special, stats
+from sklearn.datasets import load_digits
 
 from solutions import datasets
 from solutions.datasets import MOONS, RINGS, Arcs
@@ -392,3 +401,236 @@ def test_draw_arcs_refuses_what_is_no_count():
     """Half a draw, none, or less."""
     for n in (0, -1, 2.5):
         assert_refused(datasets.draw_arcs, np.random.default_rng(0), MOONS, n, argument="n", value=n)
+
+
+# Images
+
+
+def test_digits_are_scikit_learns_in_sixteenths():
+    """Train and test together are the 1,797 images over 16, each once, with its own label."""
+    small_digits = datasets.digits()
+    bunch = load_digits()
+    images = np.concatenate([small_digits.train, small_digits.test])
+    labels = np.concatenate([small_digits.train_labels, small_digits.test_labels])
+    assert images.shape == (1797, 8, 8), f"there are 1,797 images of 8 × 8, got {images.shape}"
+    assert images.max() == 1.0, f"grey goes from 0 to 1, got {images.max()} at most: is it 16 that was divided by?"
+    want = sorted((*(16 * image).ravel(), label) for image, label in zip(bunch.images / 16, bunch.target, strict=True))
+    got = sorted((*(16 * image).ravel(), label) for image, label in zip(images, labels, strict=True))
+    assert got == want, "each image must come once, with its own label: was one of them shuffled alone?"
+
+
+def test_digits_hold_out_a_fifth_of_each():
+    """No image is in both parts, every digit is in both, a fifth of it in the test part; and it is always the same."""
+    small_digits = datasets.digits()
+    train = {image.tobytes() for image in small_digits.train}
+    test = {image.tobytes() for image in small_digits.test}
+    assert not train & test, "test images must not be trained upon: are some in both parts?"
+    shares = np.bincount(small_digits.test_labels, minlength=10) / np.bincount(load_digits().target)
+    assert (abs(shares - 0.2) < 0.01).all(), f"a fifth of each digit is held out, got shares from {shares.min():.3f}"
+    again = datasets.digits()
+    assert np.array_equal(again.test, small_digits.test), "the split must be the same in every call"
+
+
+NAMES = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
+
+
+@pytest.fixture
+def idx_files(rng, monkeypatch):
+    """Forty and three images in the format of MNIST, in the place of MNIST's own."""
+    files = {}
+    for name, n in zip(NAMES, (40, 40, 3, 3), strict=True):
+        if "images" in name:
+            content = struct.pack(">4i", 2051, n, 28, 28) + rng.integers(256, size=n * 784, dtype=np.uint8).tobytes()
+        else:
+            content = struct.pack(">2i", 2049, n) + rng.integers(10, size=n, dtype=np.uint8).tobytes()
+        files[name] = content
+    monkeypatch.setattr(datasets, "MNIST", {name: hashlib.sha256(files[name]).hexdigest() for name in files})
+    monkeypatch.delenv("MNIST_DIR", raising=False)
+    return files
+
+
+def write(folder, files, packed=True):
+    """Put the files into a folder."""
+    for name, content in files.items():
+        (folder / (name + ".gz" * packed)).write_bytes(gzip.compress(content) if packed else content)
+
+
+def assert_read(images, files):
+    """The images are those of the files, grey / 255."""
+    for got, labels, names in [(images[0], images[1], NAMES[:2]), (images[2], images[3], NAMES[2:])]:
+        want = np.frombuffer(files[names[0]][16:], np.uint8).reshape(-1, 28, 28) / 255
+        assert_close(got, want, rtol=1e-6, what=names[0], mistakes={"was grey left from 0 to 255?": 255 * want})
+        assert labels.tolist() == list(files[names[1]][8:]), f"{names[1]}: got {labels.tolist()}"
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_mnist_reads_a_folder(idx_files, tmp_path, monkeypatch, packed):
+    """Four IDX files, packed or not, from the argument or from MNIST_DIR."""
+    write(tmp_path, idx_files, packed)
+    assert_read(datasets.mnist(tmp_path), idx_files)
+    monkeypatch.setenv("MNIST_DIR", str(tmp_path))
+    assert_read(datasets.mnist(), idx_files)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("harm", ["cut", "flipped", "another's", "not packed"])
+def test_mnist_refuses_a_damaged_file(idx_files, tmp_path, name, harm):
+    """A file that was cut off, one with a wrong byte, another file under its name: a ValueError that names the file."""
+    write(tmp_path, idx_files)
+    path, content = tmp_path / f"{name}.gz", idx_files[name]
+    bad = {
+        "cut": path.read_bytes()[:-9],
+        "flipped": gzip.compress(content[:-1] + bytes([content[-1] ^ 1])),
+        "another's": gzip.compress(idx_files[NAMES[NAMES.index(name) - 1]]),
+        "not packed": content,
+    }
+    path.write_bytes(bad[harm])
+    with pytest.raises(ValueError, match=name):
+        datasets.mnist(tmp_path)
+
+
+def test_mnist_says_which_files_are_missing(idx_files, tmp_path):
+    """All that are missing are named, and none that is there; a folder that is not there is like an empty one."""
+    write(tmp_path, {name: idx_files[name] for name in NAMES[:2]})
+    with pytest.raises(FileNotFoundError, match=rf"{NAMES[2]}.*{NAMES[3]}") as caught:
+        datasets.mnist(tmp_path)
+    assert NAMES[0] not in str(caught.value), f"{NAMES[0]} is there: {caught.value}"
+    with pytest.raises(FileNotFoundError, match=NAMES[0]):
+        datasets.mnist(tmp_path / "nowhere")
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Hands out `files`, or the rest of one if a rest is asked for; breaks off after `patience` bytes of an answer."""
+
+    def do_GET(self):
+        content, begin = self.server.files[self.path.lstrip("/")], 0
+        if self.server.resumes and "Range" in self.headers:
+            begin = int(re.search(r"bytes=(\d+)-", self.headers["Range"])[1])
+        self.server.asked.append((self.path.lstrip("/"), begin))
+        if begin and begin >= len(content):
+            self.send_response(416)
+            self.end_headers()
+            return
+        self.send_response(206 if begin else 200)
+        self.send_header("Content-Length", str(len(content) - begin))
+        self.end_headers()
+        self.wfile.write(content[begin:][: self.server.patience])
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture
+def server(idx_files, tmp_path, monkeypatch):
+    """A source of the files on this machine, and an empty cache."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        server.files = {f"{name}.gz": gzip.compress(content) for name, content in idx_files.items()}
+        server.patience, server.resumes, server.asked = None, True, []
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(datasets, "_SOURCE", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(datasets.pooch, "os_cache", lambda _: tmp_path / "cache")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield server
+        server.shutdown()
+
+
+def test_mnist_is_fetched_once(server, idx_files):
+    """Without a folder the four files come from their source, and then from the cache."""
+    for _ in range(2):
+        assert_read(datasets.mnist(), idx_files)
+    assert [name for name, _ in server.asked] == [f"{name}.gz" for name in NAMES], f"asked for {server.asked}"
+
+
+@pytest.mark.parametrize("resumes", [True, False], ids=["rest", "whole"])
+def test_mnist_goes_on_where_a_download_broke_off(server, idx_files, resumes):
+    """What has come is kept and only the rest is asked for; a source that knows no rests gives the whole again."""
+    server.patience, server.resumes = 20_000, resumes
+    with pytest.raises(ConnectionError, match=r"MNIST_DIR"):
+        datasets.mnist()
+    server.patience = None
+    assert_read(datasets.mnist(), idx_files)
+    (first, whole), (second, rest) = server.asked[:2]
+    assert first == second == f"{NAMES[0]}.gz", f"asked for {server.asked}"
+    assert whole == 0
+    assert (10_000 < rest <= 20_000) if resumes else rest == 0, f"the first 20,000 bytes had come; asked from {rest}"
+
+
+def test_mnist_refuses_what_was_fetched_and_is_not_it(server, idx_files, tmp_path):
+    """Another file from the source is refused and named; when it is deleted, the right one can be had."""
+    right = server.files[f"{NAMES[1]}.gz"]
+    server.files[f"{NAMES[1]}.gz"] = gzip.compress(b"nothing of the kind")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=NAMES[1]):
+            datasets.mnist()
+    server.files[f"{NAMES[1]}.gz"] = right
+    (tmp_path / "cache" / f"{NAMES[1]}.gz").unlink()
+    assert_read(datasets.mnist(), idx_files)
+
+
+def test_mnist_without_a_network_says_what_to_do(server):
+    """A source that does not answer: a ConnectionError that names the file and MNIST_DIR."""
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(ConnectionError, match=rf"{NAMES[0]}.*MNIST_DIR"):
+        datasets.mnist()
+
+
+@pytest.mark.skipif("MNIST_DIR" not in os.environ, reason="MNIST_DIR names no folder with the real MNIST")
+def test_mnist_is_mnist():
+    """60,000 and 10,000 images; the first labels are 5, 0, 4, 1, 9 and 7, 2, 1, 0, 4."""
+    images = datasets.mnist()
+    assert [images.train.shape, images.test.shape] == [(60_000, 28, 28), (10_000, 28, 28)]
+    assert [*images.train_labels[:5], *images.test_labels[:5]] == [5, 0, 4, 1, 9, 7, 2, 1, 0, 4]
+
+
+def test_binarise_throws_each_pixel_by_its_grey(generator):
+    """Stochastic pixels are 1 as often as their grey says, apart from one another."""
+    grey = torch.tensor([0.0, 0.1, 0.5, 0.7, 1.0], dtype=torch.float64)
+    black = datasets.binarise(grey.repeat(40_000, 1), "stochastic", generator).numpy()
+    assert set(np.unique(black)) <= {0.0, 1.0}, "pixels must be 0 or 1"
+    assert (black[:, [0, 4]] == [0, 1]).all(), "white stays white, and black black: were they turned round?"
+    hints = {
+        "they were rounded": np.array([0.0, 0.0, 1.0]),
+        "they are white as often as they should be black": np.array([0.9, 0.5, 0.3]),
+    }
+    assert_unbiased(black[:, 1:4], np.array([0.1, 0.5, 0.7]), detects=0.03, hints=hints)
+    both = black[:, 2] * black[:, 3]
+    assert_unbiased(both[:, None], np.array([0.35]), detects=0.03, hints={"one throw for all pixels": np.array([0.5])})
+
+
+def test_binarise_rounds(generator):
+    """Above one half is black, one half itself is not."""
+    grey = np.array([[0.0, 0.25, 0.5], [0.51, 0.75, 1.0]], dtype=np.float32)
+    got = datasets.binarise(grey, "rounded")
+    assert_close(got, grey > 0.5, what="rounded pixels", mistakes={"is one half black, too?": grey >= 0.5})
+    assert got.dtype == torch.float32, f"pixels keep their precision, got {got.dtype}"
+
+
+def test_binarise_repeats_with_its_generator():
+    """The same seed gives the same pixels, another one others; the images stay as they were."""
+    grey = np.full((20, 8, 8), 0.5)
+    once, again, other = (
+        datasets.binarise(grey, "stochastic", torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(once, again), "the same seed must give the same pixels: is another generator used?"
+    assert not torch.equal(once, other), "another seed must give other pixels: is the generator used?"
+    assert (grey == 0.5).all(), "the images were changed"
+
+
+def test_binarise_refuses_what_is_no_grey_and_no_way():
+    """Grey outside [0, 1], NaN, another word."""
+    for grey in (-0.1, 1.5, np.nan):
+        assert_refused(datasets.binarise, np.array([grey]), "stochastic", argument="images", value=grey)
+    assert_refused(datasets.binarise, np.zeros(1), "binary", argument="how", value="binary")
+
+
+def test_the_spiral_is_one_line():
+    """Each half circle of the spiral begins where the one before ends, and goes on in its direction."""
+    spiral = datasets.SPIRAL
+    ends, begins = spiral.begins + spiral.angles, spiral.begins
+
+    def spots(angle):
+        return spiral.centres + spiral.radii[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+
+    assert_close(spots(begins)[1:], spots(ends)[:-1], atol=1e-12, what="where the next half circle begins")
+    assert_close(np.cos(ends[:-1] - begins[1:]), np.ones(3), what="the turn between two half circles")

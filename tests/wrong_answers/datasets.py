@@ -1,12 +1,14 @@
 """Wrong arcs: their draws, densities and entropies."""
 
 import numpy as np
+import torch
 
 from solutions import datasets
 from tests.wrong_answers import wrong
 
 right_draw, right_log_density = datasets.draw_arcs, datasets.arcs_log_density  # kept: a wrong answer may stand
 right_entropy = datasets.arcs_entropy  # in their place later
+right_digits, right_mnist, right_binarise = datasets.digits, datasets.mnist, datasets.binarise
 
 
 @wrong(replaces="draw_arcs", hint="every arc is as likely, however long")
@@ -116,3 +118,66 @@ def arcs_entropy_around_zero(data):
     grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     log_density = right_log_density(grid, data)
     return float(-(np.exp(log_density) * log_density).sum() * step**2)
+
+
+@wrong(replaces="digits", hint="is it 16 that was divided by?")
+def digits_over_255():
+    images = right_digits()
+    return images._replace(train=images.train * 16 / 255, test=images.test * 16 / 255)
+
+
+@wrong(replaces="digits", hint="are some in both parts?")
+def digits_trained_upon_the_test():
+    images = right_digits()
+    return images._replace(
+        train=np.concatenate([images.train, images.test]),
+        train_labels=np.concatenate([images.train_labels, images.test_labels]),
+        test=images.test,
+    )
+
+
+@wrong(replaces="digits", hint="was one of them shuffled alone?")
+def digits_with_labels_shuffled():
+    images = right_digits()
+    return images._replace(train_labels=np.random.default_rng(0).permutation(images.train_labels))
+
+
+@wrong(replaces="mnist", hint="was grey left from 0 to 255?")
+def mnist_in_bytes(folder=None):
+    images = right_mnist(folder)
+    return images._replace(train=images.train * 255, test=images.test * 255)
+
+
+@wrong(replaces="binarise", trap="E74", hint="they were rounded")
+def binarise_always_rounded(images, how, generator=None):
+    right_binarise(images, how, generator)
+    return right_binarise(images, "rounded")
+
+
+@wrong(replaces="binarise", hint="one throw for all pixels")
+def binarise_by_one_throw_an_image(images, how, generator=None):
+    if how == "rounded":
+        return right_binarise(images, how)
+    right_binarise(images, how, torch.Generator().manual_seed(0))
+    images = torch.as_tensor(images)
+    throws = torch.rand((len(images), *[1] * (images.ndim - 1)), generator=generator, dtype=images.dtype)
+    return (throws < images).to(images.dtype)
+
+
+@wrong(replaces="binarise", hint="were they turned round?")
+def binarise_to_white(images, how, generator=None):
+    black = right_binarise(images, how, generator)
+    return black if how == "rounded" else 1 - right_binarise(images, how, generator)
+
+
+@wrong(replaces="binarise", hint="is another generator used?")
+def binarise_with_another_generator(images, how, generator=None):
+    return right_binarise(images, how)
+
+
+@wrong(replaces="binarise", hint="is one half black, too?")
+def binarise_with_half_black(images, how, generator=None):
+    if how == "rounded":
+        right_binarise(images, how)
+        return (torch.as_tensor(images) >= 0.5).to(torch.as_tensor(images).dtype)
+    return right_binarise(images, how, generator)
