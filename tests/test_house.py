@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import yaml
 from scipy import stats
 
 from book.recorded import coupling as recorded_flows
+from book.recorded import mnist as recorded_mnist
 from course import baselines, claims, sources
 from course.sources import ROOT
-from solutions import noise_contrastive
+from solutions import datasets, noise_contrastive
 
 pytestmark = pytest.mark.machinery
 CHAPTERS = sources.chapters()
@@ -189,6 +191,42 @@ def test_a_recorded_flow_is_what_the_code_gives_today():
     options = [part[name] for name in ("law", "layers", "steps", "bound", "spread")]
     again, kept = recorded_flows.run(*options, seed=0), part["runs"][0]
     assert abs(again["excess"] - kept["excess"]) < 5 * kept["error"], f"{again} now, recorded {kept}"
+
+
+def test_a_run_on_mnist_goes_on_where_it_broke_off(tmp_path, monkeypatch):
+    """Stopped after an epoch and begun again, it comes to what it comes to without a stop; then nothing is left of it."""
+    images = datasets.digits()
+    brief = recorded_mnist.SETTINGS["published"]._replace(rates=[1e-3, 1e-3, 1e-4])
+    monkeypatch.setattr(recorded_mnist, "UNFINISHED", tmp_path)
+    monkeypatch.setattr(recorded_mnist, "SETTINGS", {"brief": brief})
+    monkeypatch.setattr(recorded_mnist, "DRAWS", [1, 3])
+    monkeypatch.setattr(recorded_mnist, "MANY", 7)
+    want = recorded_mnist.run(images, "brief", "iwae", 2, 0)
+    keep = recorded_mnist.keep
+
+    def keep_and_break(*arguments):
+        keep(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(recorded_mnist, "keep", keep_and_break)
+        recorded_mnist.run(images, "brief", "iwae", 2, 0)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".pt"]
+    got = recorded_mnist.run(images, "brief", "iwae", 2, 0)
+    assert got | {"training_seconds": 0} == want | {"training_seconds": 0}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif("MNIST_DIR" not in os.environ, reason="MNIST_DIR names no folder with the real MNIST")
+def test_the_recorded_runs_on_mnist_begin_as_the_code_does_today(tmp_path, monkeypatch):
+    """The first epoch of the first run, again: rounding takes other turns elsewhere, but the mean over it stays."""
+    record = json.loads((ROOT / "book/recorded/mnist.json").read_text(encoding="utf-8"))
+    options = [record["parts"][0][name] for name in recorded_mnist.NAMES]
+    images, one = datasets.mnist(), recorded_mnist.SETTINGS[options[0]]._replace(rates=[1e-3])
+    monkeypatch.setattr(recorded_mnist, "UNFINISHED", tmp_path)
+    monkeypatch.setitem(recorded_mnist.SETTINGS, options[0], one)
+    _, history, _ = recorded_mnist.trained(images.train, images.test, *options)
+    assert abs(history[0][0] - record["parts"][0]["train"][0]) < 1, f"{history[0][0]} now"
 
 
 def test_every_claim_has_a_check_and_every_check_a_claim():
