@@ -194,7 +194,7 @@ def test_a_recorded_flow_is_what_the_code_gives_today():
 
 
 def test_a_run_on_mnist_goes_on_where_it_broke_off(tmp_path, monkeypatch):
-    """Stopped after an epoch and begun again, it comes to what it comes to without a stop; then nothing is left of it."""
+    """Stopped after an epoch and begun again, it comes to the same as without a stop; then nothing is left of it."""
     images = datasets.digits()
     brief = recorded_mnist.SETTINGS["published"]._replace(rates=[1e-3, 1e-3, 1e-4])
     monkeypatch.setattr(recorded_mnist, "UNFINISHED", tmp_path)
@@ -208,9 +208,10 @@ def test_a_run_on_mnist_goes_on_where_it_broke_off(tmp_path, monkeypatch):
         keep(*arguments)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
-        broken.setattr(recorded_mnist, "keep", keep_and_break)
+    monkeypatch.setattr(recorded_mnist, "keep", keep_and_break)
+    with pytest.raises(KeyboardInterrupt):
         recorded_mnist.run(images, "brief", "iwae", 2, 0)
+    monkeypatch.setattr(recorded_mnist, "keep", keep)
     assert [path.suffix for path in tmp_path.iterdir()] == [".pt"]
     got = recorded_mnist.run(images, "brief", "iwae", 2, 0)
     assert got | {"training_seconds": 0} == want | {"training_seconds": 0}
