@@ -6,7 +6,6 @@ checks before anything else in a build, warns (and a warning fails a strict buil
 no claim, or a check fails, and offers the directive `{claim-ledger}`. `python -m course.claims` prints the ledger.
 """
 
-import ast
 import json
 import os
 import re
@@ -15,7 +14,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 
 from sphinx.util import logging
@@ -31,6 +29,7 @@ _BLOCK = re.compile(
     r"^(?:`{3,}|:{3,})\{prf:(?:theorem|proposition|lemma|corollary|property)\}",
     re.MULTILINE,
 )
+_MARK = re.compile(r"""^@pytest\.mark\.claim\(\s*["']([^"']+)""", re.MULTILINE)
 
 
 def claims_in(page: Path) -> list[tuple[str | None, str]]:
@@ -43,14 +42,7 @@ NO_CHECK = {"kind": "", "statistics": [], "seconds": 0.0, "outcome": "missing", 
 
 def checks_in(module: Path) -> list[str]:
     """The labels that the tests of a module carry."""
-    return _labels(module.read_text(encoding="utf-8"))
-
-
-@cache
-def _labels(code: str) -> list[str]:
-    calls = (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call))
-    marks = (call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "claim" and call.args)
-    return [mark.args[0].value for mark in marks if isinstance(mark.args[0], ast.Constant)]
+    return _MARK.findall(module.read_text(encoding="utf-8"))
 
 
 def mismatches(root: Path = ROOT) -> list[str]:

@@ -4,7 +4,6 @@ A chapter is executed anew when its cells change, or a module it imports (or one
 lie in this repository), or a data file one of them names, or a library whose version can move a number. Nothing else.
 """
 
-import ast
 import hashlib
 import re
 import sys
@@ -15,7 +14,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LIBRARIES = ("numpy", "scipy", "torch", "matplotlib", "scikit-learn", "jaxtyping")
-_FILE_NAME = re.compile(r"[\w./-]{1,80}\.\w{1,8}")
+# As the formatter writes them. To parse the tests takes seconds in every build; a test compares this with the parser.
+_IMPORT = re.compile(r"^[ \t]*(?:from +([\w.]+) +import +(\([^)]*\)|.*)|import +(.*))", re.MULTILINE)
+_FILE_NAME = re.compile(r"""(["'])([\w./-]{1,80}\.\w{1,8})\1""")
 _CODE_CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -37,18 +38,15 @@ def code_of(path: Path, text: str | None = None) -> str:
 
 @cache
 def _names_in(path: Path, text: str, root: Path) -> tuple[frozenset[str], frozenset[str]]:
-    """The modules that the code in a file imports, and the files that its strings may name; parsed once a process."""
-    modules, files = set(), set()
-    for node in ast.walk(ast.parse(code_of(path, text), filename=str(path))):
-        if isinstance(node, ast.Import):
-            modules.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            package = path.relative_to(root).parts[: -node.level] if node.level else ()
-            base = ".".join([*package, *filter(None, [node.module])])
-            modules.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _FILE_NAME.fullmatch(node.value):
-            files.add(node.value)
-    return frozenset(modules), frozenset(files)
+    """The modules that the code in a file imports, and the files that its strings may name; read once a process."""
+    code, modules = code_of(path, text), set()
+    for source, named, plain in _IMPORT.findall(code):
+        names = [part.split()[0] for part in re.sub(r"#.*|[()]", "", named or plain).split(",") if part.strip()]
+        level = len(source) - len(source.lstrip("."))
+        package = path.relative_to(root).parts[:-level] if level else ()
+        base = ".".join([*package, *filter(None, [source.lstrip(".")])])
+        modules.update([base, *(f"{base}.{name}" for name in names)] if source else names)
+    return frozenset(modules), frozenset(name for _, name in _FILE_NAME.findall(code))
 
 
 def _imported(names: Iterable[str], root: Path) -> set[Path]:

@@ -1,5 +1,6 @@
 """The guards of the house, each broken once on purpose."""
 
+import ast
 import json
 import re
 import subprocess
@@ -216,6 +217,40 @@ def test_a_page_does_not_rest_on_itself(repository):
     before = sources.digest_of_imports(page, repository)
     page.write_text(page.read_text().replace("Words", "Other words"))
     assert sources.digest_of_imports(page, repository) == before
+
+
+MODULES = [path for folder in ("solutions", "course", "tests", "book") for path in (ROOT / folder).rglob("*.py")]
+HOUSE = sorted([*MODULES, *(ROOT / "book").glob("*.md")])
+
+
+@pytest.mark.parametrize("path", HOUSE, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_the_quick_reading_misses_nothing_that_the_parser_finds(path):
+    """The imports of this house, the files that a module names, and the labels that its tests carry."""
+    tree = list(ast.walk(ast.parse(sources.code_of(path))))
+    modules = {alias.name for node in tree if isinstance(node, ast.Import) for alias in node.names}
+    for node in (node for node in tree if isinstance(node, ast.ImportFrom) and not node.level):
+        modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    texts = {node.value for node in tree if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    files = {found.name for found in path.parent.iterdir() if found.is_file()}
+    calls = [node for node in tree if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    labels = [call.args[0].value for call in calls if call.func.attr == "claim" and call.args]
+    quick_modules, quick_files = sources._names_in(path, path.read_text(encoding="utf-8"), ROOT)
+    assert modules <= quick_modules
+    assert texts & files <= quick_files
+    assert sorted(claims.checks_in(path)) == sorted(labels)
+
+
+@pytest.mark.parametrize(
+    ("line", "module"),
+    [
+        ("import a.b, solutions.c as c", "solutions.c"),
+        ("    from . import (\n    c,  # (why)\n    d as e,\n)", "solutions.c"),
+        ("from ..solutions import d as c", "solutions.d"),
+        ("from .c import one", "solutions.c.one"),
+    ],
+)
+def test_an_import_is_found_however_it_is_written(line, module):
+    assert module in sources._names_in(ROOT / "solutions/x.py", line, ROOT)[0]
 
 
 def test_a_version_matters(repository, monkeypatch):
