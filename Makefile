@@ -42,14 +42,15 @@ lint: $(READY) ## style and formatting
 
 # There are as many workers as cores: one thread each.
 unit notebooks: export OMP_NUM_THREADS ?= 1
+# What the claims' tests found is kept, so that the book need not check the claims again. nbval takes four seconds to import.
 unit: $(READY) ## the tests of solutions, claims, wrong answers and tools
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --ignore=tests/test_pages.py
+	$(BIN)/python -m pytest -p no:nbval -n $(JOBS) --dist worksteal --ignore=tests/test_pages.py --keep-claims=_build/.claims
 
 notebooks: $(READY) ## run the chapters against their baselines
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 300 tests/notebooks
 
 pages: book ## open every page of the book in a browser, with no network
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/test_pages.py
+	$(BIN)/python -m pytest -p no:nbval -n $(JOBS) --dist worksteal tests/test_pages.py
 
 lab: $(READY) ## open the chapters as notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=. book

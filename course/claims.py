@@ -70,28 +70,25 @@ def mismatches(root: Path = ROOT) -> list[str]:
     ]
 
 
-def run_checks(module: Path, store: Path, root: Path = ROOT) -> list[dict]:
-    """How the checks in one test module go: from `store` if they held and nothing they rest on has changed."""
+def kept_at(module: Path, store: Path, root: Path = ROOT) -> Path:
+    """Where the results of the checks in a test module are kept: another place when anything they rest on changes."""
     helpers = [root / "tests/conftest.py", root / "pyproject.toml"]
     key = digest(rests_on([module, helpers[0]], root) | {helpers[1]})
-    kept = store / f"{module.stem}-{key}-{os.environ.get('RESEED', '0')}.json"
+    return store / f"{module.stem}-{key}-{os.environ.get('RESEED', '0')}.json"
+
+
+def run_checks(module: Path, store: Path, root: Path = ROOT) -> list[dict]:
+    """How the checks in one test module go: from `store` if they held and nothing they rest on has changed."""
+    kept = kept_at(module, store, root)
     if kept.exists():
         return json.loads(kept.read_text(encoding="utf-8"))
     store.mkdir(parents=True, exist_ok=True)
     report = kept.with_suffix(".unfinished")
     report.unlink(missing_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-m",
-        "claim",
-        "-p",
-        "no:cacheprovider",
-        f"--claims-report={report}",
-    ]
-    run = subprocess.run([*command, str(module)], cwd=root, capture_output=True, text=True, check=False)
+    # nbval is of no use here, and takes four seconds to import.
+    options = ["-q", "-m", "claim", "-p", "no:cacheprovider", "-p", "no:nbval", f"--claims-report={report}"]
+    command = [sys.executable, "-m", "pytest", *options, str(module)]
+    run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     rows = json.loads(report.read_text(encoding="utf-8")) if report.exists() else []
     if run.returncode and all(row["outcome"] == "passed" for row in rows):
         message = f"the checks did not run\n{run.stdout[-3000:]}{run.stderr[-2000:]}"

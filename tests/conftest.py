@@ -6,6 +6,7 @@
 import json
 import os
 import zlib
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ if str(_ROOT) not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
 
 def pytest_addoption(parser):
     parser.addoption("--claims-report", type=Path, help="write how each claim's check went to this JSON file")
+    parser.addoption("--keep-claims", type=Path, help="keep in this folder what a build would otherwise run again")
 
 
 def _seed(request) -> list[int]:
@@ -48,6 +50,20 @@ def generator(request):
     return torch.Generator().manual_seed(int(np.random.SeedSequence(_seed(request)).generate_state(1, np.uint64)[0]))
 
 
+_places = pytest.StashKey[dict[str, tuple[int, int]]]()
+_at_start = pytest.StashKey[dict[str, Path]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items, config):
+    """Before any test is deselected: the how-manieth of how many checks of its module each check is."""
+    config.stash[_places] = {}
+    checks = [item for item in items if item.get_closest_marker("claim")]
+    for _, group in groupby(checks, key=lambda item: item.path):
+        together = list(group)
+        config.stash[_places].update({item.nodeid: (i, len(together)) for i, item in enumerate(together)})
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """Keep, for each test that checks a claim, what it said, how it went, and the error rates it stated."""
@@ -56,6 +72,7 @@ def pytest_runtest_makereport(item, call):
         honest.performed.clear()
     if call.when == "call" or (call.when == "setup" and not report.passed):
         report.claims = [_row(mark, item, report) for mark in item.iter_markers("claim")]
+        report.place = item.config.stash[_places].get(item.nodeid)
     return report
 
 
@@ -74,9 +91,48 @@ def _row(mark, item, report) -> dict:
     }
 
 
+def _places_to_keep(config) -> dict[str, Path]:
+    """For each test module, as its file and what it rests on are now, where a build looks for its checks' results."""
+    from course.claims import kept_at
+
+    modules = sorted((_ROOT / "tests").glob("test_*.py"))
+    return {f"tests/{module.name}": kept_at(module, config.getoption("keep_claims"), _ROOT) for module in modules}
+
+
+def pytest_sessionstart(session):
+    """Note the state of the modules before they are imported, in the process that gathers the reports."""
+    if session.config.getoption("keep_claims") and not hasattr(session.config, "workerinput"):
+        session.config.stash[_at_start] = _places_to_keep(session.config)
+
+
 def pytest_terminal_summary(terminalreporter, config):
-    """With --claims-report, write the ledger's rows."""
+    """With --claims-report, write the ledger's rows; with --keep-claims, those of each module whose checks held."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
     if path := config.getoption("claims_report"):
-        reports = [report for reports in terminalreporter.stats.values() for report in reports]
-        rows = [row for report in reports for row in getattr(report, "claims", [])]
-        path.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
+        _write([row for report in reports for row in getattr(report, "claims", [])], path)
+    before = config.stash.get(_at_start, {})
+    for module, path in (_places_to_keep(config) if before else {}).items():
+        own = [report for report in reports if (getattr(report, "nodeid", "") or "").partition("::")[0] == module]
+        if before.get(module) == path and (rows := _rows_of_all(own, _ROOT / module)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(rows, path)
+
+
+def _rows_of_all(reports, module: Path) -> list[dict]:
+    """The rows of a module's checks, in its order; none if one of them did not run, or anything in it failed."""
+    from course.claims import checks_in
+
+    ran = dict(sorted((report.place, report.claims) for report in reports if getattr(report, "claims", [])))
+    rows = [row for rows in ran.values() for row in rows]
+    tests = {(row["test"].partition("[")[0], row["label"]) for row in rows}
+    every_function = sorted(label for _, label in tests) == sorted(checks_in(module))
+    every_case = [number for number, _ in ran] == list(range(max((count for _, count in ran), default=0)))
+    held = all(row["outcome"] == "passed" for row in rows) and not any(getattr(r, "failed", False) for r in reports)
+    return rows if every_function and every_case and held else []
+
+
+def _write(rows: list[dict], path: Path) -> None:
+    """Write all or nothing."""
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    unfinished.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
+    unfinished.replace(path)

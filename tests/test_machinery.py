@@ -179,6 +179,77 @@ def test_a_check_that_held_is_not_run_again(checked_house):
     assert rows["thm-a"][0]["says"] == "kept"
 
 
+# The claims that a run of the unit tests has checked
+
+# Indented here, lest its marks be taken for those of this very module.
+THREE = textwrap.dedent("""
+    import pytest
+    from pathlib import Path
+
+    @pytest.mark.claim("thm-a")
+    @pytest.mark.parametrize("n", [3, 1, 2])
+    def test_cases(n):
+        assert n
+
+    @pytest.mark.claim("thm-a", kind="symbolic")
+    def test_a():
+        \"\"\"Two is two.\"\"\"
+
+    def test_of_something_else():
+        pass
+    """)
+
+
+def run_unit(root: Path, *arguments: str) -> list[Path]:
+    """Run the tests of a house as `make unit` does; the results that are kept then."""
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:nbval", "--keep-claims=store", *arguments]
+    subprocess.run([sys.executable, "-m", "pytest", *options], cwd=root, capture_output=True, check=False)
+    return sorted((root / "store").glob("*"))
+
+
+def rows_without_seconds(kept: Path) -> list[dict]:
+    return [{**row, "seconds": 0.0} for row in json.loads(kept.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_unit_run_leaves_what_a_build_would_find_out(checked_house, workers, monkeypatch):
+    """The same file, of the same rows in the same order; the build takes it, but not once the module has changed."""
+    module, store = checked_house / "tests/test_x.py", checked_house / "store"
+    module.write_text(THREE)
+    (kept,) = run_unit(checked_house, "-n", workers)
+    claims.run_checks(module, checked_house / "other", checked_house)
+    (by_build,) = (checked_house / "other").glob("*")
+    assert kept.name == by_build.name
+    assert rows_without_seconds(kept) == rows_without_seconds(by_build)
+    kept.write_text(kept.read_text().replace("Two is two", "kept"))
+    assert claims.ledger(store, checked_house)[0]["thm-a"][1]["says"] == "kept."
+    monkeypatch.setenv("RESEED", "17")
+    assert not claims.kept_at(module, store, checked_house).exists()
+    monkeypatch.delenv("RESEED")
+    module.write_text(THREE + "\n")
+    assert not claims.kept_at(module, store, checked_house).exists()
+
+
+def test_only_modules_that_held_and_stayed_as_they_were_are_kept(checked_house):
+    """Of five modules: a check fails, a case is skipped, another test fails, the file changes, all is well."""
+    changes = {
+        "fails": ("assert n", "assert n != 2"),
+        "skips": ("assert n", "pytest.skip('later') if n == 2 else None"),
+        "other": ("    pass", "    assert False"),
+        "moves": ("assert n", "Path(__file__).open('a').write('#')"),
+    }
+    for name, change in changes.items():
+        (checked_house / f"tests/test_{name}.py").write_text(THREE.replace(*change))
+    (kept,) = run_unit(checked_house)
+    assert kept.name.startswith("test_x-")
+
+
+@pytest.mark.parametrize("selection", [["-k", "not 3"], ["tests/test_x.py::test_cases"]], ids=["deselected", "named"])
+def test_a_run_of_some_checks_leaves_nothing(checked_house, selection):
+    (checked_house / "tests/test_x.py").write_text(THREE)
+    assert run_unit(checked_house, *selection) == []
+
+
 # What is executed anew
 
 
