@@ -446,14 +446,12 @@ def predictive(law: NormalGamma) -> StudentT:
 def _scores(q, deviation, tau, log_tau):
     """The four scores, (4, n, ...), for q (4, ...) and draws (n, ...)."""
     _, precision, shape, rate = q
-    return np.stack(
-        [
-            precision * deviation,
-            (1 / precision - deviation**2) / 2,
-            np.log(rate) - digamma(shape) + log_tau,
-            shape / rate - tau,
-        ]
-    )
+    score = np.empty((4, *tau.shape))  # to stack four arrays takes twice as long
+    score[0] = precision * deviation
+    score[1] = (1 / precision - deviation**2) / 2
+    score[2] = np.log(rate) - digamma(shape) + log_tau
+    score[3] = shape / rate - tau
+    return score
 
 
 def _log_factors(q, deviation, tau, log_tau):
@@ -474,26 +472,28 @@ def _integrands(q, deviation, tau, log_tau, model, estimator):
     power = (n + 1) / 2 + prior.shape - 1
     log_joint = misfit + power * log_tau - tau * (squares / 2 + prior.rate) + constant
     for_tau = log_joint - log_gamma
+    values = np.empty((4, *tau.shape))
     if estimator in ("naive", "control_variate"):
-        return np.broadcast_to(for_tau - log_normal, (4, *tau.shape))
-    for_mu = misfit - log_normal
-    return np.stack([for_mu, for_mu, for_tau, for_tau])
+        values[:] = for_tau - log_normal
+    else:
+        values[:2], values[2:] = misfit - log_normal, for_tau
+    return values
 
 
 def _leave_one_out(values, score):
     """(R − c) s, all of shape (n, ...); sums over the others, as sums before and after,
     so that one large draw takes no digits from the rest."""
     squares = score**2
-    mass = _others(squares)
+    mass, total = _others(np.array([squares, values * squares]))
     # without any score among the others, every number will do
-    level = _others(values * squares) / np.where(mass > 0, mass, 1.0)
+    level = total / np.where(mass > 0, mass, 1.0)
     return (values - level) * score
 
 
 def _others(values):
     before, after = np.zeros_like(values), np.zeros_like(values)
-    before[1:] = np.cumsum(values[:-1], axis=0)
-    after[:-1] = np.cumsum(values[:0:-1], axis=0)[::-1]
+    values[:, :-1].cumsum(axis=1, out=before[:, 1:])
+    values[:, :0:-1].cumsum(axis=1, out=after[:, -2::-1])
     return before + after
 
 

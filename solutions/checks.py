@@ -154,8 +154,9 @@ def one_of(options, **arguments) -> None:
 def _entries(holds, allowed, arguments) -> None:
     for name, value in arguments.items():
         value = _plain(value)
-        wrong = value[~holds(value)]
-        _require(wrong.size == 0, name, allowed, wrong[0] if wrong.size else value)
+        right = holds(value)
+        if not right.all():
+            _require(False, name, allowed, value[~right][0])
 
 
 def _shape(value) -> tuple[int, ...]:

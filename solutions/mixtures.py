@@ -156,7 +156,7 @@ def _weigh(
 
     The points stand along the last axis, where NumPy's loops are long.
     """
-    away = means[:, :, None] - x.T
+    away = means[:, :, None] - np.ascontiguousarray(x.T)
     exponents = np.einsum("kdn,kdn->kn", away, away)
     exponents *= -0.5
     largest = exponents.max(axis=0)
