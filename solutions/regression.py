@@ -450,8 +450,8 @@ def _nll_gradient(beta: ndarray, x: ndarray, y: ndarray, std: Number) -> ndarray
 
 def _beta_nll(mean: Tensor, std: Tensor, y: Tensor, beta: Number) -> Tensor:
     """`beta_nll`, unchecked."""
-    weight = std.detach() ** (2 * beta)
-    return (weight * (torch.log(std) + 0.5 * ((y - mean) / std) ** 2)).mean()
+    nll = torch.log(std) + 0.5 * ((y - mean) / std) ** 2
+    return (nll if beta == 0 else std.detach() ** (2 * beta) * nll).mean()
 
 
 def _new_network(x, y, hidden, outputs, generator) -> Network:
