@@ -66,9 +66,10 @@ def rows(**arguments) -> None:
 def series(**arguments) -> None:
     """Refuse arrays that are not of shape (n,) with n ≥ 1, NaN and ±∞ in them."""
     for name, value in arguments.items():
-        got = "none" if np.size(value) == 0 else f"shape {_shape(value)}"
+        shape = _shape(value)
+        got = "none" if 0 in shape else f"shape {shape}"
         _require(
-            np.ndim(value) == 1 and np.size(value) > 0,
+            len(shape) == 1 and shape[0] > 0,
             name,
             "numbers in a row, at least one",
             got,

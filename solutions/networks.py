@@ -7,6 +7,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from solutions.tensors import as_tensor
+
 
 def linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
     """Return a layer  W x + b  with weights uniform on  ±1/√inputs,  as in PyTorch.
@@ -55,4 +57,4 @@ def on_weights(model: nn.Module, **arguments) -> Tensor:
                 f" {value.device}"
             )
         return value.to(weight.dtype)
-    return torch.tensor(value, dtype=weight.dtype, device=weight.device)
+    return as_tensor(value).to(weight)

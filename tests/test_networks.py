@@ -43,8 +43,9 @@ def test_on_weights_takes_the_precision_of_the_model():
     """Arrays, also read-only ones of integers, and tensors come as the weights are, and are not changed."""
     model = nn.Linear(2, 1).double()
     array = np.array([[1, 2]])
+    turned = np.array([[2, 1]])[:, ::-1]
     array.flags.writeable = False
-    for x in (array, np.float32(array), torch.tensor([[1.0, 2.0]]), torch.tensor([[1, 2]])):
+    for x in (array, np.float32(array), turned, torch.tensor([[1.0, 2.0]]), torch.tensor([[1, 2]])):
         got = networks.on_weights(model, x=x)
         assert got.dtype == torch.float64, f"double weights take doubles, got {got.dtype} for {x.dtype}"
         assert got.tolist() == [[1.0, 2.0]], f"got {got.tolist()}"
