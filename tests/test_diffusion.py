@@ -1390,6 +1390,25 @@ def test_best_variances_of_gaussian_data_are_known():
     assert_close(tiny, posteriors, rtol=1e-9, atol=1e-11, what="best_variances where x_0 is known")
 
 
+def test_a_width_for_each_coordinate(generator):
+    """Each column of errors has the variances of one dimension; equal columns have the bound of one width."""
+    schedule = diffusion.Schedule(BETAS)
+    errors = np.linspace(0.2, 0.9, 15).reshape(5, 3)
+    got = diffusion.best_variances(errors, schedule, 3)
+    for column in range(3):
+        want = diffusion.best_variances(errors[:, column], schedule, 1)
+        assert_close(got[:, column], want, what=f"best_variances, column {column}")
+    x0 = torch.randn(6, 3, generator=generator, dtype=torch.float64)
+    one = diffusion.reverse_step(lambda xt, t: 0.3 * xt, schedule, got[:, 0])
+    each = diffusion.reverse_step(lambda xt, t: 0.3 * xt, schedule, np.repeat(got[:, :1], 3, axis=1))
+    bounds = [diffusion.bound(m, x0, schedule, generator=torch.Generator().manual_seed(5)) for m in (one, each)]
+    assert_close(bounds[1].total, bounds[0].total, what="the bound with three equal widths")
+    uneven = diffusion.reverse_step(lambda xt, t: 0.3 * xt, schedule, got)
+    for t in range(1, 6):
+        assert_close(uneven(x0, t).std, np.sqrt(got[t - 1]), what=f"the widths at t = {t}")
+    assert_refused(uneven, x0[:, :2], 3, argument="xt", value=2)
+
+
 @pytest.mark.claim("thm-best-step")
 def test_best_variances_leave_the_least_bound_with_any_denoiser(generator):
     """With σ_t² for the errors e_t of a poor guess, L_{t-1} averages (d/2) log(σ_t²/β̃_t), L_0 (d/2) log 2πe σ_1²."""
